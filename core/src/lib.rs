@@ -3,6 +3,7 @@
 //! An [`Upscaler`] is a model, a device and settings; it turns a [`FrameRef`] into a [`FrameMut`].
 
 mod error;
+mod graph;
 mod pixels;
 
 pub use error::{Error, ErrorKind, Result};
