@@ -4,9 +4,14 @@
 
 mod error;
 mod graph;
+mod options;
 mod pixels;
+mod sampler;
+mod tiles;
+mod weights;
 
 pub use error::{Error, ErrorKind, Result};
+pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
 };
