@@ -3,8 +3,11 @@
 //! An [`Upscaler`] is a model, a device and settings; it turns a [`FrameRef`] into a [`FrameMut`].
 
 mod error;
+mod exec;
 mod graph;
+mod model;
 mod pixels;
+mod weights;
 
 pub use error::{Error, ErrorKind, Result};
 pub use pixels::{
