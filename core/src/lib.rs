@@ -3,7 +3,9 @@
 //! An [`Upscaler`] is a model, a device and settings; it turns a [`FrameRef`] into a [`FrameMut`].
 
 mod error;
+mod exec;
 mod graph;
+mod model;
 mod options;
 mod pixels;
 mod sampler;

@@ -12,10 +12,7 @@ mod tests;
 
 pub use find::{DEFAULT_MODEL, check_hashes, file_hash, find_model};
 pub use manifest::{Common, Defaults, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Network};
-pub use native::{Aff, Condition, Decoder, Denoiser, FirstStage, Native, NativeSampler};
-pub use published::{
-    AffConfig, FusionConfig, Published, PublishedConfig, PublishedSampler, Sampling, TileConfig, UnetConfig,
-    VaeConfig,
-};
+pub use native::{Native, NativeSampler};
+pub use published::{Published, PublishedFile, PublishedSampler, TileConfig};
 pub use source::{MemoryWeights, WeightSource};
 pub use store::{Store, TensorView};
