@@ -1,17 +1,28 @@
 //! Models on disk: their description, their tensors, where they are found.
 
+mod checkpoint;
 mod find;
+mod fold;
+mod hash;
 mod manifest;
 mod mmap;
+mod names;
 mod native;
+mod opcode;
+mod pickle;
 mod published;
 mod source;
 mod store;
 #[cfg(test)]
 mod tests;
+mod zip;
 
+pub use checkpoint::Checkpoint;
 pub use find::{DEFAULT_MODEL, check_hashes, file_hash, find_model};
+pub use fold::{fold, share};
+pub use hash::HashWeights;
 pub use manifest::{Common, Defaults, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Network};
+pub use names::{Layout, Source, resolve};
 pub use native::{Native, NativeSampler};
 pub use published::{Published, PublishedFile, PublishedSampler, TileConfig};
 pub use source::{MemoryWeights, WeightSource};
