@@ -64,6 +64,11 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
+    /// Shape of the tensor called `name`.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|t| t.shape.as_slice())
+    }
+
     /// The file, for texts.
     pub fn place(&self) -> &str {
         self.file.place()

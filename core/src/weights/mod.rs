@@ -4,6 +4,9 @@ mod checkpoint;
 mod find;
 mod fold;
 mod hash;
+mod import;
+#[cfg(test)]
+mod import_tests;
 mod manifest;
 mod mmap;
 mod names;
@@ -15,15 +18,20 @@ mod source;
 mod store;
 #[cfg(test)]
 mod tests;
+mod writer;
 mod zip;
 
 pub use checkpoint::Checkpoint;
 pub use find::{DEFAULT_MODEL, check_hashes, file_hash, find_model};
 pub use fold::{fold, share};
 pub use hash::HashWeights;
+pub use import::{
+    FIRST_STAGE_FILE, ImportProgress, ImportReport, ImportRequest, ImportedFile, expert_file, import,
+};
 pub use manifest::{Common, Defaults, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Network};
 pub use names::{Layout, Source, resolve};
 pub use native::{Native, NativeSampler};
 pub use published::{Published, PublishedFile, PublishedSampler, TileConfig};
 pub use source::{MemoryWeights, WeightSource};
 pub use store::{Store, TensorView};
+pub use writer::StoredType;
