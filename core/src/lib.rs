@@ -5,11 +5,14 @@
 mod error;
 mod exec;
 mod graph;
-mod model;
+mod options;
 mod pixels;
+mod sampler;
+mod tiles;
 mod weights;
 
 pub use error::{Error, ErrorKind, Result};
+pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
 };
