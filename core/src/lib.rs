@@ -2,6 +2,7 @@
 //!
 //! An [`Upscaler`] is a model, a device and settings; it turns a [`FrameRef`] into a [`FrameMut`].
 
+mod engine;
 mod error;
 mod exec;
 mod graph;
@@ -12,6 +13,7 @@ mod sampler;
 mod tiles;
 mod weights;
 
+pub use engine::{CancelToken, DeviceInfo, ModelInfo, Progress, ProgressFn, Stream, Upscaler, devices};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{

@@ -179,7 +179,8 @@ fn vector_schedule() {
         for (eta, part) in [(0.0, "sigma_eta0"), (0.5, "sigma_eta05"), (1.0, "sigma_eta1")] {
             let previous = std::iter::once(0).chain(visited.iter().copied());
             let numbers: Vec<_> = visited.iter().zip(previous).map(|(&t, p)| s.numbers(t, p, eta)).collect();
-            let parts: [(&str, fn(&Numbers) -> f32); 4] = [
+            type Part<'a> = (&'a str, fn(&Numbers) -> f32);
+            let parts: [Part<'_>; 4] = [
                 ("alpha", |n| n.alpha),
                 ("alpha_prev", |n| n.alpha_prev),
                 ("sqrt_one_minus_alpha", |n| n.sqrt_one_minus_alpha),

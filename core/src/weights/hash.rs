@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn elements_equal_the_known_answers() {
         let stage0: &[usize] = &[640, 160];
-        let cases: [(&str, &str, &[usize], u64, u64, i32, u32); 7] = [
+        type Case<'a> = (&'a str, &'a str, &'a [usize], u64, u64, i32, u32);
+        let cases: [Case<'_>; 7] = [
             ("unet_stage0", "time_embed.0.weight", stage0, 0, 0x1ae9_f797_5a09_4b78, 6_330_632, 0x3dd3_a298),
             (
                 "unet_stage0",

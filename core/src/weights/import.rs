@@ -9,7 +9,7 @@ use crate::weights::checkpoint::Checkpoint;
 use crate::weights::fold::fold;
 use crate::weights::manifest::{Common, Defaults, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Network};
 use crate::weights::names::{Layout, Source, resolve};
-use crate::weights::published::{Published, PublishedFile, PublishedSampler, TileConfig};
+use crate::weights::published::PublishedConfig;
 use crate::weights::writer::{StoredType, Writer};
 
 /// Name of the file that holds the first stage of an imported model.
@@ -31,7 +31,7 @@ pub struct ImportRequest<'a> {
     /// The first stage with its frequency-augmented decoder.
     pub decoder: &'a Path,
     /// The network.
-    pub config: &'a PublishedFile,
+    pub config: &'a PublishedConfig,
     /// Names (without prefix, one space expert) and shapes of the tensors that a denoiser reads.
     pub unet_tensors: &'a [(String, Vec<usize>)],
     /// Names and shapes of the tensors that the first stage reads.
@@ -89,7 +89,7 @@ pub fn import(
     progress: &mut dyn FnMut(&ImportProgress<'_>) -> ControlFlow<()>,
 ) -> Result<ImportReport> {
     let mut manifest = manifest(request)?;
-    let stages = request.config.config.sampling.stages as usize;
+    let stages = request.config.network.sampling.stages as usize;
     if request.unet.len() != stages {
         let given = request.unet.len();
         return Err(Error::input(format!(
@@ -133,11 +133,11 @@ pub fn import(
 }
 
 fn manifest(request: &ImportRequest<'_>) -> Result<Manifest> {
-    let config = &request.config.config;
+    let network = &request.config.network;
     let scale = request.config.scale;
     let name = request.out.file_name().map(|n| n.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| Error::input(format!("{} names no folder", request.out.display())))?;
-    let lattice = config.lattice(scale);
+    let lattice = network.lattice(scale);
     let manifest = Manifest {
         common: Common {
             format: MANIFEST_FORMAT,
@@ -149,18 +149,14 @@ fn manifest(request: &ImportRequest<'_>) -> Result<Manifest> {
             scales: vec![scale],
             lattice,
             defaults: Defaults {
-                steps: PUBLISHED_STEPS.min(config.sampling.train_steps),
+                steps: PUBLISHED_STEPS.min(network.sampling.train_steps),
                 fidelity: 0.0,
                 eta: PUBLISHED_ETA,
                 colour_fix: "adain".to_owned(),
             },
             files: BTreeMap::new(),
         },
-        network: Network::Published(Published {
-            config: config.clone(),
-            sampler: PublishedSampler::Ddim,
-            tile: TileConfig { lr: TileConfig::default().lr.next_multiple_of(lattice) },
-        }),
+        network: Network::Published(network.clone()),
     };
     manifest.validate()?;
     Ok(manifest)

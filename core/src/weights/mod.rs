@@ -1,6 +1,8 @@
 //! Models on disk: their description, their tensors, where they are found.
 
 mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 mod find;
 mod fold;
 mod hash;
@@ -30,8 +32,11 @@ pub use import::{
 };
 pub use manifest::{Common, Defaults, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Network};
 pub use names::{Layout, Source, resolve};
-pub use native::{Native, NativeSampler};
-pub use published::{Published, PublishedFile, PublishedSampler, TileConfig};
+pub use native::{Aff, Condition, Decoder, Denoiser, FirstStage, Native, NativeSampler};
+pub use published::{
+    AffConfig, FusionConfig, Published, PublishedConfig, PublishedSampler, Sampling, TileConfig, UnetConfig,
+    VaeConfig,
+};
 pub use source::{MemoryWeights, WeightSource};
 pub use store::{Store, TensorView};
 pub use writer::StoredType;

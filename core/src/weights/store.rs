@@ -1,7 +1,7 @@
 //! Tensors of one or several safetensors files, read through memory maps.
 //! Format: <https://github.com/huggingface/safetensors> (8 bytes of header length, JSON, data).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,9 @@ use crate::weights::source::{WeightSource, elements, mis_shaped, missing};
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// Longest tensor name accepted, in bytes.
 const MAX_NAME_BYTES: usize = 1024;
+
+/// Tensors that training needs again and inference does not.
+const TRAINING_ONLY: [&str; 2] = ["transform.encode", "transform.sigma"];
 
 /// A tensor as it lies in its file.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,30 @@ impl Store {
     /// Offset in its file of the tensor called `name`, for readers that do not want it mapped.
     pub(super) fn offset(&self, name: &str) -> Option<u64> {
         self.entries.get(name).map(|e| e.start as u64)
+    }
+
+    /// Compares the tensors there are with those wanted, name by name.
+    ///
+    /// # Errors
+    /// `Model`, naming the first that is missing, has another shape, or that nobody wants.
+    pub fn expect<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a [usize])>) -> Result<()> {
+        let mut unused: BTreeSet<&str> = self.entries.keys().map(String::as_str).collect();
+        for (name, shape) in wanted {
+            match self.tensor(name) {
+                None => return Err(missing(&self.place(), name, shape)),
+                Some(t) if t.shape != shape => return Err(mis_shaped(&self.place(), name, t.shape, shape)),
+                Some(_) => unused.remove(name),
+            };
+        }
+        // The trainer keeps the forward half of the first stage beside the weights.
+        unused.retain(|name| !TRAINING_ONLY.contains(name));
+        match unused.first() {
+            None => Ok(()),
+            Some(name) => Err(Error::model(format!(
+                "{}: tensor {name} is not part of the network that model.json describes",
+                self.place()
+            ))),
+        }
     }
 
     /// The files, for texts.
