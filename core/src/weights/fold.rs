@@ -43,7 +43,12 @@ pub fn share(experts: &[Vec<f32>], gamma: f64) -> Vec<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::weights::Store;
+    use crate::weights::WeightSource;
+    use crate::weights::import_tests::vectors;
 
     #[test]
     fn the_mean_is_taken_in_f64() {
@@ -62,5 +67,35 @@ mod tests {
         assert_eq!(shared, [vec![1.3], vec![2.15], vec![5.55]]);
         assert_eq!(share(&all[..1], 0.9), all[..1]);
         assert!(share(&[], 0.9).is_empty());
+    }
+
+    #[test]
+    fn vector_expert_sharing() {
+        let Some(folder) = vectors() else { return };
+        let cases: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("cases.json")).unwrap()).unwrap();
+        let cases = cases["expert_sharing"].as_array().unwrap();
+        let store = Store::open(&[folder.join("expert_sharing.safetensors")]).unwrap();
+        let mut far = 0.0f32;
+        for case in cases {
+            let name = case["case"].as_str().unwrap();
+            let read = |part: &str| {
+                let name = format!("{name}.{part}");
+                let shape = store.tensor(&name).unwrap().shape.to_vec();
+                (store.read_f32(&name, &shape).unwrap(), shape)
+            };
+            let ((w, shape), (y, _)) = (read("w"), read("y"));
+            let each = shape.iter().skip(1).product();
+            let experts: Vec<Vec<f32>> = w.chunks(each).map(<[f32]>::to_vec).collect();
+            let found = match case["gamma"].as_f64() {
+                Some(gamma) => share(&experts, gamma).concat(),
+                None => fold(experts.len(), |i| Ok(experts[i].clone())).unwrap().0,
+            };
+            assert_eq!(found.len(), y.len(), "{name}");
+            let top = y.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            far = found.iter().zip(&y).fold(far, |m, (a, b)| m.max((a - b).abs() / top));
+        }
+        assert!(!cases.is_empty() && far < 1e-6, "{far:e}");
+        println!("expert_sharing: {} cases, worst error {far:.1e}", cases.len());
     }
 }

@@ -225,27 +225,68 @@ fn experts_that_differ_in_number_are_refused() {
     assert!(one_line(&e).contains("has 1 experts") && one_line(&e).contains("has 2"), "{e}");
 }
 
+/// The folder of recorded vectors, where it is named.
+pub(super) fn vectors() -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("SSMOESR_VECTORS").map(PathBuf::from) else {
+        eprintln!("skipped: SSMOESR_VECTORS is not set");
+        return None;
+    };
+    // Tests run in the package's folder, users name the folder from the workspace's.
+    Some(if folder.is_relative() { PathBuf::from("..").join(folder) } else { folder })
+}
+
+/// What the network reads, told by the names in a file.
+fn expected(path: &Path, prefix: &str) -> Vec<(String, Vec<usize>)> {
+    let file = Checkpoint::open(path).unwrap();
+    file.names()
+        .filter(|n| !n.starts_with("loss.") && !n.ends_with("num_batches_tracked"))
+        .filter_map(|n| Some((n.strip_prefix(prefix)?.to_owned(), file.shape(n)?.to_vec())))
+        .filter(|(n, _)| !n.contains("moe_blocks.1.") && !n.contains("moe_blocks.2."))
+        .collect()
+}
+
+/// The recorded safetensors files with the published keys: values come out as they went in.
+#[test]
+fn vector_safetensors_are_imported() {
+    let Some(vectors) = vectors() else { return };
+    let config = PublishedConfig::read(&vectors.join("config.json")).unwrap();
+    let unet: Vec<_> = (0..4).map(|i| vectors.join(format!("weights/unet_stage{i}.safetensors"))).collect();
+    let decoder = vectors.join("weights/fa_vae.safetensors");
+    let (unet_tensors, first_stage_tensors) =
+        (expected(&unet[0], "model.diffusion_model."), expected(&decoder, ""));
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("imported");
+    let request = ImportRequest {
+        unet: &unet,
+        decoder: &decoder,
+        config: &config,
+        unet_tensors: &unet_tensors,
+        first_stage_tensors: &first_stage_tensors,
+        out: &out,
+        stored: StoredType::F16,
+    };
+    let report = import(&request, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((report.files[3].layout, report.files[3].experts), (Layout::Prefixed, 1));
+    check_hashes(&out, &Manifest::read(&out).unwrap()).unwrap();
+    let files =
+        unet.iter().enumerate().map(|(i, path)| (expert_file(i), path, Layout::Prefixed, &unet_tensors));
+    let first = (FIRST_STAGE_FILE.to_owned(), &decoder, Layout::FirstStage, &first_stage_tensors);
+    for (name, path, layout, tensors) in files.chain([first]) {
+        let (from, to) = (Checkpoint::open(path).unwrap(), Store::open(&[out.join(&name)]).unwrap());
+        assert_eq!(to.names().len(), tensors.len());
+        for (key, shape) in tensors {
+            let wanted = from.read_f32(&layout.stored(key), shape).unwrap();
+            assert_eq!(to.read_f32(key, shape).unwrap(), wanted, "{name} {key}");
+        }
+    }
+}
+
 /// The recorded checkpoints: averages among decoys, three experts, nested and bare, an extra loss.
 #[test]
 fn vector_checkpoints_are_imported() {
-    let Some(vectors) = std::env::var_os("SSMOESR_VECTORS").map(PathBuf::from) else {
-        eprintln!("skipped: SSMOESR_VECTORS is not set");
-        return;
-    };
-    let vectors = if vectors.is_relative() { PathBuf::from("..").join(vectors) } else { vectors };
+    let Some(vectors) = vectors() else { return };
     let config = PublishedConfig::read(&vectors.join("ckpt/config.json")).unwrap();
     let (unet, decoder) = (vectors.join("ckpt/moe_stage0.ckpt"), vectors.join("ckpt/fa_vae.pth"));
-    // What the network reads, told by the raw copies; their shapes by asking.
-    let expected = |path: &Path, prefix: &str| {
-        let file = Checkpoint::open(path).unwrap();
-        let all: Vec<(String, Vec<usize>)> = file
-            .names()
-            .filter(|n| !n.starts_with("loss.") && !n.ends_with("num_batches_tracked"))
-            .filter_map(|n| Some((n.strip_prefix(prefix)?.to_owned(), file.shape(n)?.to_vec())))
-            .filter(|(n, _)| !n.contains("moe_blocks.1.") && !n.contains("moe_blocks.2."))
-            .collect();
-        all
-    };
     let unet_tensors = expected(&unet, "model.diffusion_model.");
     let first_stage_tensors = expected(&decoder, "");
     let dir = tempfile::tempdir().unwrap();
