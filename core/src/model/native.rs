@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Border, Builder, Graph, Padding, QkvLayout, Value};
-use crate::model::config::{ConditionConfig, DenoiserConfig, NativeAffConfig, NativeConfig};
+use crate::weights::{Aff, Condition, Denoiser, Native};
 
 /// Output pixels per latent cell, each way.
 pub const FACTOR: usize = 4;
@@ -16,7 +16,7 @@ const EDGE: Border = Border::Replicate;
 ///
 /// # Errors
 /// `Model` where the numbers do not make a network.
-pub fn denoiser(config: &NativeConfig, n: usize, h: usize, w: usize) -> Result<Graph> {
+pub fn denoiser(config: &Native, n: usize, h: usize, w: usize) -> Result<Graph> {
     let g = &mut Builder::new();
     let k = config.first_stage.latent_channels;
     let x = g.input("x", [n, k, h, w])?;
@@ -32,21 +32,21 @@ pub fn denoiser(config: &NativeConfig, n: usize, h: usize, w: usize) -> Result<G
 ///
 /// # Errors
 /// `Model` where the numbers do not make a network.
-pub fn decoder(config: &NativeConfig, n: usize, h: usize, w: usize) -> Result<Graph> {
+pub fn decoder(config: &Native, n: usize, h: usize, w: usize) -> Result<Graph> {
     let g = &mut Builder::new();
     let d = &config.decoder;
     let [a, b, q] = d.widths;
     let z = g.input("z", [n, config.first_stage.latent_channels, h, w])?;
     let lr = g.input("lr", [n, 3, h, w])?;
 
-    let encoder = ConditionConfig { width: d.condition_width, blocks: d.condition_blocks };
+    let encoder = Condition { width: d.condition_width, blocks: d.condition_blocks };
     let features = condition(g, "decoder.condition", lr, &encoder)?;
     let mut x = g.conv3("decoder.input", z, a, EDGE)?;
     x = blocks(g, "decoder.level.0", x, d.blocks[0])?;
-    x = fuse(g, "decoder.fusion.0", x, features, d.fusion_weight)?;
+    x = fuse(g, "decoder.fusion.0", x, features, d.fusion_weight as f32)?;
     x = upsample(g, "decoder.level.0.upsample", x, b)?;
     let features = upsample(g, "decoder.condition_upsample", features, (d.condition_width / 2).max(1))?;
-    x = fuse(g, "decoder.fusion.1", x, features, d.fusion_weight)?;
+    x = fuse(g, "decoder.fusion.1", x, features, d.fusion_weight as f32)?;
     x = blocks(g, "decoder.level.1", x, d.blocks[1])?;
     for i in 0..d.aff.blocks {
         x = aff(g, &format!("decoder.aff.{i}"), x, &d.aff)?;
@@ -62,7 +62,7 @@ pub fn decoder(config: &NativeConfig, n: usize, h: usize, w: usize) -> Result<Gr
     Ok(std::mem::take(g).finish(&[out]))
 }
 
-fn condition(g: &mut Builder, at: &str, lr: Value, config: &ConditionConfig) -> Result<Value> {
+fn condition(g: &mut Builder, at: &str, lr: Value, config: &Condition) -> Result<Value> {
     let centred = g.affine(&format!("{at}.centre"), lr, 2.0, -1.0)?;
     let x = g.conv3(&format!("{at}.input"), centred, config.width, EDGE)?;
     blocks(g, at, x, config.blocks)
@@ -97,7 +97,7 @@ fn feed_forward(g: &mut Builder, at: &str, x: Value, hidden: usize) -> Result<Va
 }
 
 /// Window attention and feed-forward layer.
-fn attention(g: &mut Builder, at: &str, x: Value, config: &DenoiserConfig) -> Result<Value> {
+fn attention(g: &mut Builder, at: &str, x: Value, config: &Denoiser) -> Result<Value> {
     let c = g.channels(x);
     let normed = g.rms_norm(&format!("{at}.norm1"), x)?;
     let qkv = g.conv1(&format!("{at}.qkv"), normed, 3 * c)?;
@@ -109,7 +109,7 @@ fn attention(g: &mut Builder, at: &str, x: Value, config: &DenoiserConfig) -> Re
     feed_forward(g, at, x, c * config.ffn_mult)
 }
 
-fn level(g: &mut Builder, at: &str, mut x: Value, i: usize, config: &DenoiserConfig) -> Result<Value> {
+fn level(g: &mut Builder, at: &str, mut x: Value, i: usize, config: &Denoiser) -> Result<Value> {
     for j in 0..config.blocks[i] {
         x = block(g, &format!("{at}.blocks.{j}"), x)?;
         if config.attention[i] > 0 {
@@ -124,7 +124,7 @@ fn upsample(g: &mut Builder, at: &str, x: Value, channels: usize) -> Result<Valu
     g.pixel_shuffle(&format!("{at}.shuffle"), x, 2)
 }
 
-fn unet(g: &mut Builder, x: Value, out: usize, config: &DenoiserConfig) -> Result<Value> {
+fn unet(g: &mut Builder, x: Value, out: usize, config: &Denoiser) -> Result<Value> {
     let last = config.widths.len().checked_sub(1).ok_or_else(|| Error::model("a denoiser without levels"))?;
     let mut x = g.conv3("denoiser.input", x, config.widths[0], EDGE)?;
     let mut skips = Vec::new();
@@ -159,11 +159,20 @@ fn fuse(g: &mut Builder, at: &str, x: Value, features: Value, weight: f32) -> Re
 }
 
 /// Windowed AFF block: normed input, bounded mask, gain, then a feed-forward layer.
-fn aff(g: &mut Builder, at: &str, x: Value, config: &NativeAffConfig) -> Result<Value> {
+fn aff(g: &mut Builder, at: &str, x: Value, config: &Aff) -> Result<Value> {
     let c = g.channels(x);
     let normed = g.rms_norm(&format!("{at}.norm1"), x)?;
     let (window, groups) = (Some(config.window), config.groups);
-    let y = g.frequency_filter(at, normed, window, groups, 1, config.leaky_slope, config.softshrink, true)?;
+    let y = g.frequency_filter(
+        at,
+        normed,
+        window,
+        groups,
+        1,
+        config.leaky_slope as f32,
+        config.softshrink as f32,
+        true,
+    )?;
     let y = g.scale_channels(&format!("{at}.gain"), y)?;
     let x = g.add(&format!("{at}.residual"), x, y)?;
     feed_forward(g, at, x, c)

@@ -358,6 +358,9 @@ impl<'a> FrameMut<'a> {
 }
 
 impl Frame {
+    /// Largest side of a frame, in pixels.
+    pub const MAX_SIDE: u32 = MAX_SIDE;
+
     /// A frame of zeros.
     ///
     /// # Errors

@@ -1,14 +1,21 @@
-//! Weights on disk.
+//! Models on disk: their description, their tensors, where they are found.
 
-use crate::error::Result;
+mod find;
+mod manifest;
+mod mmap;
+mod native;
+mod published;
+mod source;
+mod store;
+#[cfg(test)]
+mod tests;
 
-/// Where an executor reads weights from.
-pub trait WeightSource {
-    /// The tensor `name` as f32; its stored shape must be `shape`.
-    ///
-    /// # Errors
-    /// `Model` where it is missing or has another shape.
-    fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
-    /// Names of all tensors.
-    fn names(&self) -> Vec<String>;
-}
+pub use find::{DEFAULT_MODEL, check_hashes, file_hash, find_model};
+pub use manifest::{Common, Defaults, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Network};
+pub use native::{Aff, Condition, Decoder, Denoiser, FirstStage, Native, NativeSampler};
+pub use published::{
+    AffConfig, FusionConfig, Published, PublishedConfig, PublishedSampler, Sampling, TileConfig, UnetConfig,
+    VaeConfig,
+};
+pub use source::{MemoryWeights, WeightSource};
+pub use store::{Store, TensorView};
