@@ -177,7 +177,13 @@ fn decode(bytes: &[u8]) -> Result<Picture, String> {
         return Err("the file is empty; copy or save it again".to_owned());
     }
     let kind = guess(bytes)?;
-    if kind == FileKind::Jpeg && !jpeg_is_whole(bytes) {
+    let whole = match kind {
+        FileKind::Jpeg => jpeg_is_whole(bytes),
+        FileKind::WebP => webp_is_whole(bytes),
+        // These decoders tell themselves.
+        FileKind::Png | FileKind::Tiff => true,
+    };
+    if !whole {
         return Err(too_short(bytes.len()));
     }
     let broken = |e: ImageError| broken(kind, bytes.len(), &e);
@@ -285,6 +291,12 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Whether all bytes that a WebP file counts in its head are there.
+fn webp_is_whole(bytes: &[u8]) -> bool {
+    let Some(&[a, b, c, d]) = bytes.get(4..8) else { return false };
+    u64::from(u32::from_le_bytes([a, b, c, d])) + 8 <= bytes.len() as u64
 }
 
 /// Whether a profile is one for the colours of `format`: byte 16 on of an ICC header names its space. That of a
