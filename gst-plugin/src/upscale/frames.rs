@@ -47,7 +47,8 @@ pub(super) fn color_info(info: &gst_video::VideoInfo) -> ColorInfo {
         _ => Range::Limited,
     };
     let site = chroma_site(info);
-    let siting = match (site.contains(VideoChromaSite::H_COSITED), site.contains(VideoChromaSite::V_COSITED)) {
+    let siting = match (site.contains(VideoChromaSite::H_COSITED), site.contains(VideoChromaSite::V_COSITED))
+    {
         (true, true) => ChromaSiting::TopLeft,
         (true, false) => ChromaSiting::Left,
         _ => ChromaSiting::Center,
