@@ -2,10 +2,20 @@
 //!
 //! An [`Upscaler`] is a model, a device and settings; it turns a [`FrameRef`] into a [`FrameMut`].
 
+mod engine;
 mod error;
+mod exec;
+mod graph;
+mod model;
+mod options;
 mod pixels;
+mod sampler;
+mod tiles;
+mod weights;
 
+pub use engine::{CancelToken, DeviceInfo, ModelInfo, Progress, ProgressFn, Stream, Upscaler, devices};
 pub use error::{Error, ErrorKind, Result};
+pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
 };

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Largest side of a frame, in pixels, on input and output.
-pub const MAX_SIDE: u32 = 1 << 20;
+const MAX_SIDE: u32 = 1 << 20;
 
 /// Layout of samples in memory. Integers are in native byte order, alpha is straight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -358,6 +358,9 @@ impl<'a> FrameMut<'a> {
 }
 
 impl Frame {
+    /// Largest side of a frame, in pixels.
+    pub const MAX_SIDE: u32 = MAX_SIDE;
+
     /// A frame of zeros.
     ///
     /// # Errors

@@ -1,0 +1,147 @@
+//! Plans by shape and weights by expert, made when first needed and kept.
+
+use crate::error::{Error, Result};
+use crate::exec::{Executor, Prepared, Weights};
+use crate::graph::{Graph, Plan};
+use crate::model;
+use crate::weights::{Manifest, Network, Store};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which of a model's graphs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    Denoiser,
+    Decoder,
+}
+
+/// One graph at one shape: part, tiles, height and width in latent cells.
+pub(super) type PlanKey = (Part, usize, usize, usize);
+
+/// Everything of a model that a device holds.
+pub(super) struct Plans {
+    network: Network,
+    files: Files,
+    executor: Arc<dyn Executor>,
+    prepared: HashMap<PlanKey, Box<dyn Prepared>>,
+    experts: HashMap<usize, Weights>,
+    decoder: Option<Weights>,
+}
+
+/// Which files of the folder hold what: `expert*` one expert each in the order of their numbers, the rest shared.
+struct Files {
+    experts: Vec<PathBuf>,
+    shared: Vec<PathBuf>,
+    decoder: Vec<PathBuf>,
+}
+
+impl Files {
+    fn of(folder: &Path, manifest: &Manifest) -> Self {
+        let mut experts = Vec::new();
+        let (mut shared, mut decoder) = (Vec::new(), Vec::new());
+        for name in manifest.common.files.keys() {
+            let path = folder.join(name);
+            let number = name.strip_prefix("expert").and_then(|rest| rest.strip_suffix(".safetensors"));
+            match number.map(str::parse::<u32>) {
+                Some(Ok(n)) => experts.push((n, path)),
+                _ if name.starts_with("condition") => shared.push(path),
+                _ => decoder.push(path),
+            }
+        }
+        experts.sort();
+        Self { experts: experts.into_iter().map(|(_, path)| path).collect(), shared, decoder }
+    }
+
+    fn store(&self, part: Part, expert: usize) -> Result<Store> {
+        match part {
+            Part::Denoiser => {
+                let own = self.experts.get(expert).ok_or_else(|| {
+                    Error::model(format!(
+                        "model.json lists {} experts, number {expert} is needed",
+                        self.experts.len()
+                    ))
+                })?;
+                Store::open(&[self.shared.as_slice(), std::slice::from_ref(own)].concat())
+            }
+            Part::Decoder => Store::open(&self.decoder),
+        }
+    }
+}
+
+/// Plans kept at most; a video needs two or three, a folder of odd pictures must not fill the memory.
+const MAX_PLANS: usize = 8;
+
+impl Plans {
+    pub(super) fn new(manifest: &Manifest, folder: &Path, executor: Arc<dyn Executor>) -> Self {
+        Self {
+            network: manifest.network.clone(),
+            files: Files::of(folder, manifest),
+            executor,
+            prepared: HashMap::new(),
+            experts: HashMap::new(),
+            decoder: None,
+        }
+    }
+
+    /// Reads the header of every file and compares names and shapes with what the graphs need.
+    pub(super) fn check_weights(&self, lattice: usize) -> Result<()> {
+        let parts = (0..self.files.experts.len()).map(|e| (Part::Denoiser, e)).chain([(Part::Decoder, 0)]);
+        for (part, expert) in parts {
+            let store = self.files.store(part, expert)?;
+            let graph = Self::graph(&self.network, (part, 1, lattice, lattice))?;
+            store.expect(graph.weights.iter().map(|w| (w.name.as_str(), w.shape.as_slice())))?;
+        }
+        Ok(())
+    }
+
+    fn graph(network: &Network, (part, n, h, w): PlanKey) -> Result<Graph> {
+        match part {
+            Part::Denoiser => model::denoiser(network, n, h, w),
+            Part::Decoder => model::decoder(network, n, h, w),
+        }
+    }
+
+    /// Bytes that results need at one time for `key`, whatever the executor.
+    pub(super) fn bytes(network: &Network, key: PlanKey) -> Result<u64> {
+        Ok(Plan::new(&Self::graph(network, key)?).arena_len as u64 * 4)
+    }
+
+    /// The plan for `key` with the weights of `expert` (without meaning for the decoder).
+    pub(super) fn get(&mut self, key: PlanKey, expert: usize) -> Result<(&mut dyn Prepared, &Weights)> {
+        if !self.prepared.contains_key(&key) {
+            if self.prepared.len() >= MAX_PLANS {
+                self.prepared.clear();
+            }
+            let graph = Arc::new(Self::graph(&self.network, key)?);
+            self.prepared.insert(key, self.executor.prepare(graph)?);
+        }
+        let have = match key.0 {
+            Part::Denoiser => self.experts.contains_key(&expert),
+            Part::Decoder => self.decoder.is_some(),
+        };
+        let loaded = if have {
+            None
+        } else {
+            let store = self.files.store(key.0, expert)?;
+            let graph = self.prepared.get(&key).map(|p| p.graph());
+            let graph = graph.ok_or_else(|| Error::internal("a plan vanished"))?;
+            Some(self.executor.load(graph, &store)?)
+        };
+        if let Some(weights) = loaded {
+            match key.0 {
+                Part::Denoiser => drop(self.experts.insert(expert, weights)),
+                Part::Decoder => self.decoder = Some(weights),
+            }
+        }
+        let weights = match key.0 {
+            Part::Denoiser => self.experts.get(&expert),
+            Part::Decoder => self.decoder.as_ref(),
+        };
+        let prepared = self.prepared.get_mut(&key);
+        match (prepared, weights) {
+            (Some(p), Some(w)) => Ok((p.as_mut(), w)),
+            _ => Err(Error::internal("a plan vanished")),
+        }
+    }
+}

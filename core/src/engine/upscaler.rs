@@ -1,0 +1,383 @@
+//! The public object: a model on a device. One picture at a time; callers wait for their turn.
+
+use super::cancel::CancelToken;
+use super::locate::model_roots;
+use super::picture::Job;
+use super::plans::{Part, Plans};
+use super::progress::{Counter, Progress, ProgressFn};
+use crate::error::{Error, Result};
+use crate::exec;
+use crate::model::{self, Base, ConditionResize};
+use crate::options::{Environment, Options};
+use crate::pixels::canvas::Canvas;
+use crate::pixels::resample::bicubic_up;
+use crate::pixels::{Frame, FrameMut, FrameRef, alpha, convert};
+use crate::sampler::{ShiftSchedule, Step, shift_steps, start_scale};
+use crate::tiles::TileGrid;
+use crate::weights::{Manifest, NativeSampler, Network, find_model};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+/// What hosts show of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// Name.
+    pub name: String,
+    /// Version of the weights.
+    pub version: String,
+    /// `native` or `published`.
+    pub family: String,
+    /// SPDX expression of the weights.
+    pub licence: String,
+    /// Scales it can do.
+    pub scales: Vec<u32>,
+    /// Where it lies.
+    pub folder: PathBuf,
+}
+
+/// A device as hosts show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceInfo {
+    /// Name as the `device` option takes it.
+    pub name: String,
+    /// One sentence.
+    pub description: String,
+}
+
+/// The devices of this build.
+pub fn devices() -> Vec<DeviceInfo> {
+    exec::EXECUTORS
+        .iter()
+        .map(|&(name, description)| DeviceInfo { name: name.to_owned(), description: description.to_owned() })
+        .collect()
+}
+
+/// A model on a device. Thread-safe: calls from several threads run one after the other.
+///
+/// ```
+/// use ssmoesr_core::{CancelToken, ColorInfo, Frame, Options, PixelFormat, Upscaler};
+/// # fn main() -> ssmoesr_core::Result<()> {
+/// let options = Options::default();
+/// let upscaler = Upscaler::new(&options)?;
+/// let small = Frame::new(PixelFormat::Rgb8, 20, 12, ColorInfo::default())?;
+/// let mut large = Frame::new(PixelFormat::Rgb8, 80, 48, ColorInfo::default())?;
+/// let mut progress = |_| std::ops::ControlFlow::Continue(());
+/// upscaler.run(&small.view(), &mut large.view_mut(), &options, &mut progress, &CancelToken::new())?;
+/// # Ok(()) }
+/// ```
+pub struct Upscaler {
+    info: ModelInfo,
+    manifest: Manifest,
+    device: &'static str,
+    plans: Mutex<Plans>,
+}
+
+/// Bytes that results of one tile may take at a time, until the budget follows from the free memory.
+const TILE_BYTES: u64 = 1 << 30;
+
+/// Sides tried for tiles, in latent cells, when the whole picture is above the budget.
+const TILE_SIDES: [usize; 6] = [512, 384, 256, 192, 128, 96];
+
+/// Cells shared by neighbouring tiles. Half of it is context that is thrown away: 32 cells, at which tiles of
+/// the shipped network agree to 47 dB before blending.
+const OVERLAP: usize = 64;
+
+/// Cells in the middle of an overlap over which tiles blend.
+const RAMP: usize = 16;
+
+/// How long a caller sleeps between looks at its turn and its cancel token.
+const TURN_WAIT: Duration = Duration::from_millis(2);
+
+/// The values of one call after the model's own defaults have been put in.
+struct Settings {
+    scale: usize,
+    steps: Vec<Step>,
+    start_noise: f32,
+    fidelity: f32,
+    seed: u64,
+    tile_size: usize,
+}
+
+impl Upscaler {
+    /// Finds and opens the model and the device that `options` name.
+    ///
+    /// # Errors
+    /// `Model` where the model is missing or broken, `Device` where the device is not to be had, `Option` for
+    /// values out of range.
+    pub fn new(options: &Options) -> Result<Self> {
+        options.validate()?;
+        let environment = Environment::read()?;
+        let folder = find_model(options.model.as_deref(), environment.model.as_deref(), &model_roots())?;
+        let manifest = Manifest::read(&folder)?;
+        let device = match (options.device.as_str(), &environment.device) {
+            ("auto", Some(device)) => device.clone(),
+            (device, _) => device.to_owned(),
+        };
+        let executor = exec::executor(&device)?;
+        let device = executor.name();
+        let common = &manifest.common;
+        let info = ModelInfo {
+            name: common.name.clone(),
+            version: common.version.clone(),
+            family: common.family.clone(),
+            licence: common.licence.clone(),
+            scales: common.scales.clone(),
+            folder: folder.clone(),
+        };
+        check_files(&folder, &manifest)?;
+        let plans = Plans::new(&manifest, &folder, executor);
+        // Opens every file once: a missing tensor is found now and not in the middle of a film.
+        plans.check_weights(manifest.common.lattice)?;
+        Ok(Self { info, manifest, device, plans: Mutex::new(plans) })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The device that computes.
+    pub fn device(&self) -> &str {
+        self.device
+    }
+
+    /// Size of the result.
+    ///
+    /// # Errors
+    /// `Option` where the model cannot do `scale`, `Limit` where the result would be too large.
+    pub fn output_size(&self, width: u32, height: u32, scale: u32) -> Result<(u32, u32)> {
+        if !self.info.scales.contains(&scale) {
+            return Err(Error::option(format!(
+                "scale is {scale}, model `{}` can do {}",
+                self.info.name,
+                self.info.scales.iter().map(u32::to_string).collect::<Vec<_>>().join(" and ")
+            )));
+        }
+        match (width.checked_mul(scale), height.checked_mul(scale)) {
+            (Some(w), Some(h)) if w <= Frame::MAX_SIDE && h <= Frame::MAX_SIDE => Ok((w, h)),
+            _ => Err(Error::limit(format!(
+                "{width}x{height} pixels are too large for {scale}x: at most {} a side",
+                Frame::MAX_SIDE / scale
+            ))),
+        }
+    }
+
+    /// Enlarges `input` into `output`, whose format is the same and whose sides are `scale` times as long.
+    /// `options` gives scale, steps, seed, fidelity, eta and tile size. After an error the contents of `output`
+    /// are unspecified.
+    ///
+    /// # Errors
+    /// `Input` for frames that do not fit, `Option` for values the model cannot do, `Limit` where memory is
+    /// missing, `Cancelled` where `cancel` or `progress` asked for it, `Device` where computing failed.
+    pub fn run(
+        &self,
+        input: &FrameRef<'_>,
+        output: &mut FrameMut<'_>,
+        options: &Options,
+        progress: &mut ProgressFn<'_>,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let settings = self.settings(options)?;
+        let size = self.output_size(input.width(), input.height(), options.scale)?;
+        if (output.width(), output.height()) != size || output.format() != input.format() {
+            return Err(Error::input(format!(
+                "the output is {}x{} {:?}, it must be {}x{} {:?}",
+                output.width(),
+                output.height(),
+                output.format(),
+                size.0,
+                size.1,
+                input.format()
+            )));
+        }
+        let mut plans = self.turn(cancel)?;
+        let (mut lr, opacity) = convert::to_canvas(input)?;
+        if let Some(opacity) = &opacity {
+            alpha::bleed(&mut lr, opacity)?;
+        }
+        let picture = self.paint(&mut plans, &lr, &settings, progress, cancel)?;
+        drop(plans);
+        let opacity = opacity.map(|a| alpha::enlarge(&a, settings.scale)).transpose()?;
+        convert::to_frame(&picture, opacity.as_ref(), output)
+    }
+
+    fn settings(&self, options: &Options) -> Result<Settings> {
+        options.validate()?;
+        let d = &self.manifest.common.defaults;
+        let own = |v: f64, d: f64| if v < 0.0 { d } else { v };
+        let fidelity = own(options.fidelity, d.fidelity);
+        let eta = own(options.eta, d.eta);
+        // All of the first estimate is the one-step result: the other steps would be thrown away.
+        let count = match options.steps {
+            _ if fidelity >= 1.0 => 1,
+            0 => d.steps,
+            n => n,
+        };
+        let (steps, start_noise) = match &self.manifest.network {
+            Network::Native(n) => {
+                if !matches!(options.sampler.as_str(), "" | "shift") {
+                    return Err(Error::option(format!(
+                        "sampler is {}, model `{}` was trained for shift",
+                        options.sampler, self.info.name
+                    )));
+                }
+                let NativeSampler::Shift { steps, kappa, min_noise, power, end } = n.sampler;
+                let schedule = ShiftSchedule::new(steps, kappa, min_noise, power, end)?;
+                (shift_steps(&schedule, count, eta)?, start_scale(&schedule))
+            }
+            Network::Published(_) => {
+                return Err(Error::model("published models cannot be run by this build"));
+            }
+        };
+        Ok(Settings {
+            scale: options.scale as usize,
+            steps,
+            start_noise,
+            fidelity: fidelity as f32,
+            seed: options.seed,
+            tile_size: options.tile_size as usize,
+        })
+    }
+
+    /// Waits until no other call runs on this upscaler.
+    fn turn(&self, cancel: &CancelToken) -> Result<MutexGuard<'_, Plans>> {
+        loop {
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            match self.plans.try_lock() {
+                Ok(guard) => return Ok(guard),
+                // Plans hold no half-changed state: a panic elsewhere leaves them as they were.
+                Err(TryLockError::Poisoned(guard)) => return Ok(guard.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TURN_WAIT),
+            }
+        }
+    }
+
+    fn paint(
+        &self,
+        plans: &mut Plans,
+        lr: &Canvas,
+        settings: &Settings,
+        progress: &mut ProgressFn<'_>,
+        cancel: &CancelToken,
+    ) -> Result<Canvas> {
+        let network = &self.manifest.network;
+        let zoom = settings.scale / model::FACTOR;
+        let enlarged = match model::condition_resize(network) {
+            _ if zoom == 1 => None,
+            ConditionResize::Bicubic => Some(bicubic_up(lr, zoom, 0..lr.height() * zoom)?),
+        };
+        let fine = enlarged.as_ref().unwrap_or(lr);
+        let condition = fine.padded(self.manifest.common.lattice)?;
+        let grid = self.grid(&condition, settings)?;
+        let job = Job {
+            condition: &condition,
+            steps: &settings.steps,
+            start_noise: settings.start_noise,
+            fidelity: settings.fidelity,
+            seed: settings.seed,
+            latent_channels: model::latent_channels(network),
+            grid: &grid,
+            stop: cancel.flag(),
+        };
+        let mut counter = Counter::new(progress, job.units())?;
+        let z = job.sample(plans, &mut counter)?;
+        let decoded = job.decode(plans, &z, model::FACTOR, &mut counter)?;
+        let mut picture = match model::base(network) {
+            Base::Nothing => Canvas::new(3, fine.width() * model::FACTOR, fine.height() * model::FACTOR)?,
+            Base::Bicubic => bicubic_up(fine, model::FACTOR, 0..fine.height() * model::FACTOR)?,
+        };
+        add_cropped(&mut picture, &decoded);
+        Ok(picture)
+    }
+
+    /// Tiles for a condition: the whole where it fits the budget, else the largest side that does.
+    fn grid(&self, condition: &Canvas, settings: &Settings) -> Result<TileGrid> {
+        let lattice = self.manifest.common.lattice;
+        let (h, w) = (condition.height(), condition.width());
+        let fits = |th: usize, tw: usize| -> Result<bool> {
+            for part in [Part::Denoiser, Part::Decoder] {
+                if Plans::bytes(&self.manifest.network, (part, 1, th, tw))? > TILE_BYTES {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let side = match settings.tile_size {
+            0 if fits(h, w)? => h.max(w),
+            0 => {
+                let mut side = None;
+                for s in TILE_SIDES {
+                    if fits(h.min(s), w.min(s))? {
+                        side = Some(s);
+                        break;
+                    }
+                }
+                side.unwrap_or(TILE_SIDES[TILE_SIDES.len() - 1])
+            }
+            asked => (asked * settings.scale / model::FACTOR).next_multiple_of(lattice),
+        };
+        TileGrid::new((h, w), (side.min(h), side.min(w)), OVERLAP, RAMP, lattice)
+    }
+}
+
+/// Every file of the folder that the description lists must be there.
+fn check_files(folder: &Path, manifest: &Manifest) -> Result<()> {
+    for name in manifest.common.files.keys() {
+        if !folder.join(name).is_file() {
+            return Err(Error::model(format!(
+                "{} is missing, model.json lists it: copy the whole model folder",
+                folder.join(name).display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Adds the part of `decoded` that the picture covers.
+fn add_cropped(picture: &mut Canvas, decoded: &Canvas) {
+    for c in 0..3 {
+        for y in 0..picture.height() {
+            picture.row_mut(c, y).iter_mut().zip(decoded.row(c, y)).for_each(|(p, d)| *p += d);
+        }
+    }
+}
+
+/// Ordered frames of one video: one noise field for all of them, and no fresh noise unless it is asked for.
+pub struct Stream {
+    upscaler: Arc<Upscaler>,
+}
+
+impl Stream {
+    /// A stream on `upscaler`, which other streams and pictures may use too.
+    pub fn new(upscaler: Arc<Upscaler>) -> Self {
+        Self { upscaler }
+    }
+
+    /// Enlarges the next frame; like [`Upscaler::run`], with an `eta` of 0 where the options leave it open.
+    ///
+    /// # Errors
+    /// As [`Upscaler::run`].
+    pub fn run(
+        &mut self,
+        input: &FrameRef<'_>,
+        output: &mut FrameMut<'_>,
+        options: &Options,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let mut options = options.clone();
+        if options.eta < 0.0 {
+            options.eta = 0.0;
+        }
+        let mut silent = |_: Progress| ControlFlow::Continue(());
+        self.upscaler.run(input, output, &options, &mut silent, cancel)
+    }
+
+    /// Forgets earlier frames: after a seek, a cut or new caps. The picture of a frame does not depend on it.
+    pub fn reset(&mut self) {}
+}

@@ -1,0 +1,98 @@
+//! Executors: readers of a recorded graph. They know operations and plans, no network, no pictures.
+
+#[cfg(feature = "reference")]
+mod candle;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Value};
+use crate::weights::WeightSource;
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Weights of one graph in the form an executor wants; shared between runs, bound at each run.
+pub type Weights = Arc<dyn Any + Send + Sync>;
+
+/// Sees the result of each node that runs: its id and samples.
+pub type Visit<'a> = dyn FnMut(Value, &[f32]) -> Result<()> + 'a;
+
+/// A device with kernels for every operation.
+pub trait Executor: Send + Sync {
+    /// Name as the `device` option takes it.
+    fn name(&self) -> &'static str;
+
+    /// Reads and packs the weights that `graph` names.
+    ///
+    /// # Errors
+    /// `Model` where a tensor is missing or has another shape.
+    fn load(&self, graph: &Graph, source: &dyn WeightSource) -> Result<Weights>;
+
+    /// Plans `graph` for this device. Graphs that differ only in weights share one plan.
+    ///
+    /// # Errors
+    /// `Limit` where the device has no room for the plan.
+    fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>>;
+}
+
+/// A planned graph on a device.
+pub trait Prepared: Send {
+    /// The graph.
+    fn graph(&self) -> &Graph;
+
+    /// Runs once: `inputs` and `outputs` in the graph's order, row-major `[N, C, H, W]`. `stop` is looked at
+    /// between nodes. `visit` sees every node's result.
+    ///
+    /// # Errors
+    /// `Cancelled` where `stop` was set, `Internal` where a length does not fit, `Device` where a kernel failed.
+    fn run(
+        &mut self,
+        weights: &Weights,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        stop: &AtomicBool,
+        visit: Option<&mut Visit<'_>>,
+    ) -> Result<()>;
+}
+
+/// Checks the lengths of what a host hands to [`Prepared::run`].
+fn check_io(graph: &Graph, inputs: &[&[f32]], outputs: &[&mut [f32]]) -> Result<()> {
+    let fits = |values: &[Value], lens: &[usize]| {
+        values.len() == lens.len()
+            && values.iter().zip(lens).all(|(&v, &n)| graph.shape(v).iter().product::<usize>() == n)
+    };
+    let (i, o): (Vec<_>, Vec<_>) =
+        (inputs.iter().map(|x| x.len()).collect(), outputs.iter().map(|x| x.len()).collect());
+    if fits(&graph.inputs, &i) && fits(&graph.outputs, &o) {
+        Ok(())
+    } else {
+        Err(Error::internal(format!("maps of {i:?} and {o:?} values do not fit the graph")))
+    }
+}
+
+fn check_stop(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
+}
+
+/// Name and description of each executor in this build.
+pub const EXECUTORS: &[(&str, &str)] = &[
+    #[cfg(feature = "reference")]
+    ("reference", "candle on the CPU, f32: the reference that every other executor is held against"),
+];
+
+/// The executor called `name`; `auto` and `cpu` give the best one for the CPU.
+///
+/// # Errors
+/// `Device` where this build has none of that name.
+pub fn executor(name: &str) -> Result<Arc<dyn Executor>> {
+    match name {
+        #[cfg(feature = "reference")]
+        "auto" | "cpu" | "reference" => Ok(Arc::new(candle::Candle)),
+        _ => {
+            let known: Vec<&str> = EXECUTORS.iter().map(|e| e.0).collect();
+            Err(Error::device(format!(
+                "device `{name}` is not in this build; there are: auto, cpu, {}",
+                known.join(", ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The network as data: operations, recorded graphs, plans.
+
+mod builder;
+pub(crate) mod dump;
+mod op;
+mod plan;
+
+pub use builder::{Builder, Graph, Node, Value, Weight, WeightId};
+pub use op::{Activation, Border, ChannelNorm, Op, Padding, QkvLayout, Shape};
+pub use plan::{Plan, Step};

@@ -1,0 +1,78 @@
+//! Networks as functions that record graphs, and what the engine must know to drive them. Everything that
+//! differs between the families is answered here.
+
+mod native;
+
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::weights::Network;
+
+/// Output pixels per latent cell, each way, in both families. The latent grid is `scale / 4` times the picture's.
+pub const FACTOR: usize = native::FACTOR;
+
+/// What the decoder's result is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: the decoder paints the whole picture.
+    Nothing,
+    /// The condition, enlarged by the bicubic kernel that is part of the model.
+    Bicubic,
+}
+
+/// How the low-resolution picture is brought to the latent grid where the scale asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionResize {
+    /// The model's own bicubic kernel, f32.
+    Bicubic,
+}
+
+/// Channels of the latent.
+pub fn latent_channels(network: &Network) -> usize {
+    match network {
+        Network::Native(n) => n.first_stage.latent_channels,
+        Network::Published(_) => 0,
+    }
+}
+
+/// Graph of the denoiser for `n` tiles of `h` x `w` latent cells. Inputs by name: `x` the scaled latent, `lr` the
+/// condition in `[0, 1]`. Output: what the sampler's steps are written for.
+///
+/// # Errors
+/// `Model` where the numbers do not make a network at this size.
+pub fn denoiser(network: &Network, n: usize, h: usize, w: usize) -> Result<Graph> {
+    match network {
+        Network::Native(c) => native::denoiser(c, n, h, w),
+        Network::Published(_) => Err(unread()),
+    }
+}
+
+/// Graph of the decoder for `n` tiles of `h` x `w` latent cells. Inputs by name: `z` the latent, `lr` the
+/// condition. Output: a picture in `[0, 1]` or what is added to [`base`].
+///
+/// # Errors
+/// `Model` where the numbers do not make a network at this size.
+pub fn decoder(network: &Network, n: usize, h: usize, w: usize) -> Result<Graph> {
+    match network {
+        Network::Native(c) => native::decoder(c, n, h, w),
+        Network::Published(_) => Err(unread()),
+    }
+}
+
+/// What the decoder's result is added to.
+pub fn base(network: &Network) -> Base {
+    match network {
+        Network::Native(_) => Base::Bicubic,
+        Network::Published(_) => Base::Nothing,
+    }
+}
+
+/// How the picture is brought to the latent grid.
+pub fn condition_resize(network: &Network) -> ConditionResize {
+    match network {
+        Network::Native(_) | Network::Published(_) => ConditionResize::Bicubic,
+    }
+}
+
+fn unread() -> Error {
+    Error::model("models of the published family cannot be run by this build")
+}

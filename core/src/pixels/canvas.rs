@@ -1,0 +1,168 @@
+//! A whole picture as planar f32.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// Planes of f32, `[C, H, W]`, rows without gaps. Colours are in `[0, 1]`, sRGB-coded, unless said otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Canvas {
+    channels: usize,
+    width: usize,
+    height: usize,
+    data: Vec<f32>,
+}
+
+impl Canvas {
+    /// A canvas of zeros.
+    ///
+    /// # Errors
+    /// `Limit` where the size overflows or the memory cannot be had.
+    pub(crate) fn new(channels: usize, width: usize, height: usize) -> Result<Self> {
+        let refuse = || {
+            Error::limit(format!(
+                "{channels} planes of {width}x{height} pixels need more memory than there is; use a smaller picture"
+            ))
+        };
+        let len = width.checked_mul(height).and_then(|n| n.checked_mul(channels)).ok_or_else(refuse)?;
+        Ok(Self { channels, width, height, data: zeros(len).map_err(|e| refuse().because(e))? })
+    }
+
+    /// Takes samples `[C, H, W]` over.
+    ///
+    /// # Errors
+    /// `Internal` where their number does not fit.
+    pub(crate) fn from_data(channels: usize, width: usize, height: usize, data: Vec<f32>) -> Result<Self> {
+        if data.len() != channels * width * height {
+            return Err(Error::internal(format!(
+                "{} samples given for a canvas of {channels}x{height}x{width}",
+                data.len()
+            )));
+        }
+        Ok(Self { channels, width, height, data })
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+    pub(crate) fn height(&self) -> usize {
+        self.height
+    }
+    /// All samples, `[C, H, W]`.
+    pub(crate) fn data(&self) -> &[f32] {
+        &self.data
+    }
+    /// All samples, to write.
+    pub(crate) fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+    pub(crate) fn plane(&self, channel: usize) -> &[f32] {
+        let n = self.width * self.height;
+        &self.data[channel * n..][..n]
+    }
+    pub(crate) fn plane_mut(&mut self, channel: usize) -> &mut [f32] {
+        let n = self.width * self.height;
+        &mut self.data[channel * n..][..n]
+    }
+    pub(crate) fn row(&self, channel: usize, y: usize) -> &[f32] {
+        &self.data[(channel * self.height + y) * self.width..][..self.width]
+    }
+    pub(crate) fn row_mut(&mut self, channel: usize, y: usize) -> &mut [f32] {
+        &mut self.data[(channel * self.height + y) * self.width..][..self.width]
+    }
+    /// Row `y` of the first three planes, to write.
+    pub(crate) fn rgb_rows_mut(&mut self, y: usize) -> [&mut [f32]; 3] {
+        let (n, w) = (self.width * self.height, self.width);
+        let (r, rest) = self.data.split_at_mut(n);
+        let (g, b) = rest.split_at_mut(n);
+        [&mut r[y * w..][..w], &mut g[y * w..][..w], &mut b[y * w..][..w]]
+    }
+
+    /// Brings every sample into `[0, 1]`; what is not a number becomes 0.
+    pub(crate) fn clamp01(&mut self) {
+        for v in &mut self.data {
+            // `max` gives the other operand for NaN, `clamp` would keep it.
+            *v = v.max(0.0).min(1.0);
+        }
+    }
+
+    /// Grown to the right and downwards to multiples of `multiple`, edges replicated.
+    ///
+    /// # Errors
+    /// `Limit` where the memory cannot be had.
+    pub(crate) fn padded(&self, multiple: usize) -> Result<Self> {
+        let up = |n: usize| n.div_ceil(multiple) * multiple;
+        self.window(0..up(self.width), 0..up(self.height))
+    }
+
+    /// The part inside `width` x `height` from the left upper corner on.
+    ///
+    /// # Errors
+    /// `Limit` where the memory cannot be had.
+    pub(crate) fn cropped(&self, width: usize, height: usize) -> Result<Self> {
+        self.window(0..width, 0..height)
+    }
+
+    /// Columns `xs` and rows `ys`; beyond the right and lower edge the last sample is repeated.
+    fn window(&self, xs: Range<usize>, ys: Range<usize>) -> Result<Self> {
+        let mut out = Self::new(self.channels, xs.len(), ys.len())?;
+        let inside = xs.end.min(self.width).saturating_sub(xs.start);
+        for c in 0..self.channels {
+            for y in ys.clone() {
+                let from = self.row(c, y.min(self.height - 1));
+                let (copied, repeated) = out.row_mut(c, y - ys.start).split_at_mut(inside);
+                copied.copy_from_slice(&from[xs.start..][..inside]);
+                repeated.fill(from[self.width - 1]);
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// `len` zeros, or why not.
+pub(crate) fn zeros<T: Clone + Default>(
+    len: usize,
+) -> std::result::Result<Vec<T>, std::collections::TryReserveError> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(len)?;
+    data.resize(len, T::default());
+    Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(channels: usize, width: usize, height: usize) -> Canvas {
+        let data = (0..channels * width * height).map(|i| i as f32).collect();
+        Canvas::from_data(channels, width, height, data).unwrap()
+    }
+
+    #[test]
+    fn padding_repeats_the_edge_and_cropping_undoes_it() {
+        let c = ramp(3, 5, 3);
+        let p = c.padded(4).unwrap();
+        assert_eq!((p.width(), p.height()), (8, 4));
+        assert_eq!(p.row(1, 3), [25., 26., 27., 28., 29., 29., 29., 29.]);
+        assert_eq!(p.cropped(5, 3).unwrap(), c);
+        assert_eq!(ramp(1, 8, 4).padded(4).unwrap(), ramp(1, 8, 4));
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_refused() {
+        let e = Canvas::new(3, usize::MAX / 2, 5).unwrap_err();
+        assert_eq!(e.kind(), crate::error::ErrorKind::Limit);
+        assert!(Canvas::new(3, 1 << 30, 1 << 30).is_err());
+        assert!(Canvas::from_data(1, 2, 2, vec![0.0; 3]).is_err());
+    }
+
+    #[test]
+    fn clamping_removes_what_is_not_a_number() {
+        let mut c = Canvas::from_data(1, 4, 1, vec![-1.0, f32::NAN, 0.25, f32::INFINITY]).unwrap();
+        c.clamp01();
+        assert_eq!(c.data(), [0.0, 0.0, 0.25, 1.0]);
+    }
+}

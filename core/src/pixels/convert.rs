@@ -1,0 +1,200 @@
+//! Frames of any format to planar f32 and back.
+
+use crate::error::{Error, Result};
+use crate::pixels::canvas::Canvas;
+use crate::pixels::frame::{FrameMut, FrameRef, PixelFormat};
+use crate::pixels::yuv;
+
+/// Where the samples of a packed format lie: counted in samples inside a pixel.
+struct Layout {
+    /// Samples per pixel.
+    samples: usize,
+    /// R, G, B; all the same for gray.
+    colour: [usize; 3],
+    alpha: Option<usize>,
+    /// A sample without meaning.
+    unused: Option<usize>,
+}
+
+fn layout(format: PixelFormat) -> Option<Layout> {
+    use PixelFormat as F;
+    let (samples, colour, alpha, unused) = match format {
+        F::Gray8 | F::Gray16 => (1, [0; 3], None, None),
+        F::GrayA8 | F::GrayA16 => (2, [0; 3], Some(1), None),
+        F::Rgb8 | F::Rgb16 | F::RgbF32 => (3, [0, 1, 2], None, None),
+        F::Bgr8 => (3, [2, 1, 0], None, None),
+        F::Rgbx8 => (4, [0, 1, 2], None, Some(3)),
+        F::Bgrx8 => (4, [2, 1, 0], None, Some(3)),
+        F::Xrgb8 => (4, [1, 2, 3], None, Some(0)),
+        F::Xbgr8 => (4, [3, 2, 1], None, Some(0)),
+        F::Rgba8 | F::Rgba16 | F::RgbaF32 => (4, [0, 1, 2], Some(3), None),
+        F::Bgra8 => (4, [2, 1, 0], Some(3), None),
+        F::Argb8 => (4, [1, 2, 3], Some(0), None),
+        F::Abgr8 => (4, [3, 2, 1], Some(0), None),
+        F::I420 | F::Nv12 => return None,
+    };
+    Some(Layout { samples, colour, alpha, unused })
+}
+
+/// One sample in native byte order.
+trait Sample {
+    const BYTES: usize;
+    /// The sample at the start of `bytes`, 1 for white.
+    fn read(bytes: &[u8]) -> f32;
+    /// `v` to the nearest code, limited to the codes there are.
+    fn write(v: f32, bytes: &mut [u8]);
+}
+
+impl Sample for u8 {
+    const BYTES: usize = 1;
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> f32 {
+        f32::from(bytes[0]) / 255.0
+    }
+    #[inline(always)]
+    fn write(v: f32, bytes: &mut [u8]) {
+        bytes[0] = to_u8(v * 255.0);
+    }
+}
+
+impl Sample for u16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> f32 {
+        f32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) / 65535.0
+    }
+    #[inline(always)]
+    fn write(v: f32, bytes: &mut [u8]) {
+        // The cast saturates and takes NaN to 0.
+        bytes[..2].copy_from_slice(&((v * 65535.0 + 0.5) as u16).to_ne_bytes());
+    }
+}
+
+impl Sample for f32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> f32 {
+        f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+    #[inline(always)]
+    fn write(v: f32, bytes: &mut [u8]) {
+        bytes[..4].copy_from_slice(&v.max(0.0).min(1.0).to_ne_bytes());
+    }
+}
+
+/// The code nearest to `v`, halves upwards, in 0..255.
+#[inline(always)]
+pub(crate) fn to_u8(v: f32) -> u8 {
+    (v + 0.5) as u8
+}
+
+fn read_row<S: Sample>(row: &[u8], samples: usize, at: usize, out: &mut [f32]) {
+    for (o, px) in out.iter_mut().zip(row[at * S::BYTES..].chunks(samples * S::BYTES)) {
+        *o = S::read(px);
+    }
+}
+
+fn write_row<S: Sample>(row: &mut [u8], samples: usize, at: usize, values: &[f32]) {
+    for (v, px) in values.iter().zip(row[at * S::BYTES..].chunks_mut(samples * S::BYTES)) {
+        S::write(*v, px);
+    }
+}
+
+/// Colours `[3, H, W]` and, where the format has it, alpha `[1, H, W]`.
+///
+/// Integer codes map to `[0, 1]` exactly; YUV colours may lie outside of it and are not clipped, so that
+/// [`to_frame`] gives the luma back unchanged.
+///
+/// # Errors
+/// `Limit` where the memory cannot be had.
+pub(crate) fn to_canvas(frame: &FrameRef<'_>) -> Result<(Canvas, Option<Canvas>)> {
+    let (w, h) = (frame.width() as usize, frame.height() as usize);
+    let mut rgb = Canvas::new(3, w, h)?;
+    let Some(layout) = layout(frame.format()) else {
+        yuv::to_canvas(frame, &mut rgb)?;
+        return Ok((rgb, None));
+    };
+    let read = match frame.format().sample_bytes() {
+        1 => read_row::<u8>,
+        2 => read_row::<u16>,
+        _ => read_row::<f32>,
+    };
+    let mut alpha = layout.alpha.map(|_| Canvas::new(1, w, h)).transpose()?;
+    let gray = is_gray(&layout);
+    for y in 0..h {
+        let row = frame.row(0, y);
+        let [r, g, b] = rgb.rgb_rows_mut(y);
+        read(row, layout.samples, layout.colour[0], r);
+        if gray {
+            g.copy_from_slice(r);
+            b.copy_from_slice(r);
+        } else {
+            read(row, layout.samples, layout.colour[1], g);
+            read(row, layout.samples, layout.colour[2], b);
+        }
+        if let (Some(alpha), Some(at)) = (&mut alpha, layout.alpha) {
+            read(row, layout.samples, at, alpha.row_mut(0, y));
+        }
+    }
+    Ok((rgb, alpha))
+}
+
+/// Writes colours, and alpha where the format has it (1 where none is given), to the nearest codes.
+///
+/// # Errors
+/// `Internal` where the sizes differ.
+pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMut<'_>) -> Result<()> {
+    let (w, h) = (frame.width() as usize, frame.height() as usize);
+    for (canvas, channels) in [Some((rgb, 3)), alpha.map(|a| (a, 1))].into_iter().flatten() {
+        if (canvas.channels(), canvas.width(), canvas.height()) != (channels, w, h) {
+            return Err(Error::internal(format!(
+                "canvas of {}x{}x{} for a frame of {w}x{h}",
+                canvas.channels(),
+                canvas.width(),
+                canvas.height()
+            )));
+        }
+    }
+    let Some(layout) = layout(frame.format()) else {
+        return yuv::to_frame(rgb, frame);
+    };
+    let write = match frame.format().sample_bytes() {
+        1 => write_row::<u8>,
+        2 => write_row::<u16>,
+        _ => write_row::<f32>,
+    };
+    let gray = is_gray(&layout);
+    let mut scratch = vec![1.0; w];
+    for y in 0..h {
+        let row = frame.row_mut(0, y);
+        if gray {
+            // The network sees three equal channels: their mean is the best of three estimates of one value.
+            let channels = rgb.row(0, y).iter().zip(rgb.row(1, y)).zip(rgb.row(2, y));
+            for (m, ((r, g), b)) in scratch.iter_mut().zip(channels) {
+                *m = (r + g + b) * (1.0 / 3.0);
+            }
+            write(row, layout.samples, 0, &scratch);
+        } else {
+            for (c, at) in layout.colour.into_iter().enumerate() {
+                write(row, layout.samples, at, rgb.row(c, y));
+            }
+        }
+        if let Some(at) = layout.alpha.or(layout.unused) {
+            match alpha.filter(|_| layout.alpha.is_some()) {
+                Some(alpha) => write(row, layout.samples, at, alpha.row(0, y)),
+                None => {
+                    scratch.fill(1.0);
+                    write(row, layout.samples, at, &scratch);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_gray(layout: &Layout) -> bool {
+    layout.colour == [0; 3]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+"""Training, measuring and exporting of the native model family of ssmoesr."""
