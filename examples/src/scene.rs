@@ -159,11 +159,17 @@ impl Scene {
         let board = inside(x - left) * inside(left + wide - x) * inside(y - 280.0) * inside(342.0 - y);
         let grain = noise(x / 40.0 - left / 40.0, y / 2.5);
         let mut c = mix(c, mix([0.20, 0.31, 0.29], [0.28, 0.40, 0.36], grain), board);
-        let ink = letters::coverage(&self.sign, x - left - 14.0, y - 294.0, 4.6) * board;
+        let ink = match board > 0.0 {
+            true => letters::coverage(&self.sign, x - left - 14.0, y - 294.0, 4.6) * board,
+            false => 0.0,
+        };
         c = mix(c, [0.96, 0.92, 0.78], ink);
         let strip = inside(y - 352.0) * inside(376.0 - y) * inside(x - 14.0) * inside(462.0 - x);
         c = mix(c, [0.95, 0.94, 0.90], strip);
-        mix(c, [0.10, 0.10, 0.14], letters::coverage(&self.small, x - 24.0, y - 356.0, 2.4) * strip)
+        if strip > 0.0 {
+            c = mix(c, [0.10, 0.10, 0.14], letters::coverage(&self.small, x - 24.0, y - 356.0, 2.4) * strip);
+        }
+        c
     }
 
     /// RGB bytes of a frame of `width` x `height` pixels (as designed: 160 x 96).
