@@ -12,7 +12,7 @@ from .resize import SCALE, resize, to_bytes
 
 
 def gaussian(sigma, ratio=1.0, angle=0.0):
-    """[n, n] kernel; `ratio` is the second axis' sigma relative to the first, `angle` in radians."""
+    """[n, n] kernel; `ratio` is the second sigma relative to the first, `angle` in radians."""
     reach = max(1, int(np.ceil(3 * sigma * max(1.0, ratio))))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     u = np.cos(angle) * x + np.sin(angle) * y

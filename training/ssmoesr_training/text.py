@@ -23,7 +23,8 @@ def find_fonts(folder):
 def colour(rng):
     """Random colour; half of the time close to black, grey or white, as printed text is."""
     if rng.random() < 0.5:
-        return tuple(int(v) for v in np.clip(rng.choice([12, 128, 240]) + rng.normal(0, 8, 3), 0, 255))
+        ink = rng.choice([12, 128, 240]) + rng.normal(0, 8, 3)
+        return tuple(int(v) for v in np.clip(ink, 0, 255))
     return tuple(int(v) for v in rng.integers(0, 256, 3))
 
 

@@ -221,7 +221,7 @@ class Trainer:
         gains, spreads = [], []
         for _, hr, small in self.dev:
             lr = torch.from_numpy(small).float()[None].to(self.o.device) / 255
-            up, full = enlarge(lr), torch.from_numpy(hr).float()[None].to(self.o.device) / 255
+            up, full = enlarge(lr), torch.tensor(hr).float()[None].to(self.o.device) / 255
             z = self.predict(lr, full - up)
             if self.o.stage == "decoder":
                 y = self.decoded(z, lr, up)
