@@ -305,6 +305,27 @@ mod with_model {
         assert_eq!(read_picture(&room.path("b.png")).unwrap().frame.width(), 32);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn an_interrupt_leaves_nothing_behind() {
+        let room = Room::new();
+        let input = room.put("a.png", &picture(FileKind::Png, PixelFormat::Rgb8, 800, 600));
+        let child = command()
+            .args(["upscale", "--scale", "8", "--fidelity", "0"])
+            .arg(&input)
+            .arg(room.path("b.png"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Long enough for the handler to stand, far too short for this picture.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let output = child.wait_with_output().unwrap();
+        refused(&output, 130, &["cancelled"]);
+        assert_eq!(room.files(), ["a.png"]);
+    }
+
     #[test]
     fn the_shipped_model_is_shown() {
         let output = command().args(["model", "info"]).output().unwrap();
