@@ -322,8 +322,11 @@ fn the_tables_name_what_there_is() {
 
     let manifest = std::fs::read_to_string(root().join("core/Cargo.toml")).unwrap();
     let list = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
-    let names: Vec<_> =
-        list.lines().filter_map(|l| l.split(['.', ' ', '=']).next()).filter(|n| !n.is_empty() && *n != "#").collect();
+    let names: Vec<_> = list
+        .lines()
+        .filter_map(|l| l.split(['.', ' ', '=']).next())
+        .filter(|n| !n.is_empty() && *n != "#")
+        .collect();
     assert!(names.len() > 8, "{names:?}");
     for name in names {
         let name = name.replace('-', "_");
