@@ -1,12 +1,10 @@
 //! The command as users meet it: bad input, folders, pipes, exit codes.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use ssmoesr_core::{
-    ColorInfo, FileKind, Frame, Metadata, PixelFormat, encode_picture, read_picture, read_picture_bytes,
-};
+use ssmoesr_core::{ColorInfo, FileKind, Frame, Metadata, PixelFormat, encode_picture};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ssmoesr"));
@@ -199,6 +197,10 @@ fn a_folder_of_bad_pictures_lists_them_all() {
 /// These need a device that runs the shipped model.
 #[cfg(feature = "reference")]
 mod with_model {
+    use std::io::Write;
+
+    use ssmoesr_core::{read_picture, read_picture_bytes};
+
     use super::*;
 
     fn pipe(bytes: &[u8], args: &[&str]) -> Output {
