@@ -68,7 +68,11 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
                 Outcome::Cancelled => CANCELLED,
             })
         }
-        Verb::Model(command) => model_cmd::run(command).map(|()| 0),
+        Verb::Model(command) => {
+            let cancel = CancelToken::new();
+            stop_on_signal(cancel.clone())?;
+            model_cmd::run(command, &cancel).map(|()| 0)
+        }
         Verb::Devices => {
             let mut out = std::io::stdout().lock();
             for device in ssmoesr_core::devices() {

@@ -15,7 +15,10 @@ mod sampler;
 mod tiles;
 mod weights;
 
-pub use engine::{CancelToken, DeviceInfo, ModelInfo, Progress, ProgressFn, Stream, Upscaler, devices};
+pub use engine::{
+    CancelToken, DeviceInfo, DumpFormat, ImportSources, ModelInfo, Progress, ProgressFn, Stream, Upscaler,
+    check_model, devices, dump_model, import_model, model_info,
+};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "files")]
 pub use files::{
@@ -26,3 +29,4 @@ pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
 };
+pub use weights::{ImportProgress, ImportReport, ImportedFile, Layout};
