@@ -5,6 +5,8 @@
 mod engine;
 mod error;
 mod exec;
+#[cfg(feature = "files")]
+mod files;
 mod graph;
 mod model;
 mod options;
@@ -15,6 +17,11 @@ mod weights;
 
 pub use engine::{CancelToken, DeviceInfo, ModelInfo, Progress, ProgressFn, Stream, Upscaler, devices};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "files")]
+pub use files::{
+    FileKind, Metadata, Overwrite, Picture, check_target, encode_picture, read_picture, read_picture_bytes,
+    write_picture,
+};
 pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,

@@ -96,6 +96,11 @@ impl Store {
         Some(TensorView { dtype: e.dtype, shape: &e.shape, bytes })
     }
 
+    /// Offset in its file of the tensor called `name`, for readers that do not want it mapped.
+    pub(super) fn offset(&self, name: &str) -> Option<u64> {
+        self.entries.get(name).map(|e| e.start as u64)
+    }
+
     /// Compares the tensors there are with those wanted, name by name.
     ///
     /// # Errors
@@ -196,8 +201,11 @@ fn check_names(json: &[u8]) -> serde_json::Result<()> {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
             let mut seen = std::collections::HashSet::new();
             while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
-                if name.len() > MAX_NAME_BYTES {
-                    return Err(serde::de::Error::custom(format!("a name of {} bytes", name.len())));
+                if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+                    return Err(serde::de::Error::custom(format!(
+                        "a name of {} bytes that is no name",
+                        name.len()
+                    )));
                 }
                 if let Some(name) = seen.replace(name) {
                     return Err(serde::de::Error::custom(format!("tensor {name} stands in it twice")));

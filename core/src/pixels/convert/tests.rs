@@ -127,9 +127,14 @@ fn chroma_of_a_smooth_picture_comes_back() {
         }
         let back = round_trip(&frame);
         for p in 1..3 {
-            let pairs = frame.plane(p).iter().zip(back.plane(p));
-            let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-            assert!(worst <= 1, "{color:?} plane {p}: off by {worst}");
+            let (w, h) = PixelFormat::I420.plane_size(p, 63, 47);
+            for (i, (a, b)) in frame.plane(p).iter().zip(back.plane(p)).enumerate() {
+                let (x, y) = (i % w, i / w);
+                // Replicated edges bend the slope of up to 15 codes a sample.
+                let edge = x == 0 || y == 0 || x == w - 1 || y == h - 1;
+                let limit = if edge { 5 } else { 1 };
+                assert!(a.abs_diff(*b) <= limit, "{color:?} plane {p} at {x},{y}: {a} became {b}");
+            }
         }
     }
 }
