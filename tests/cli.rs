@@ -1,12 +1,10 @@
 //! The command as users meet it: bad input, folders, pipes, exit codes.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use ssmoesr_core::{
-    ColorInfo, FileKind, Frame, Metadata, PixelFormat, encode_picture, read_picture, read_picture_bytes,
-};
+use ssmoesr_core::{ColorInfo, FileKind, Frame, Metadata, PixelFormat, encode_picture};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ssmoesr"));
@@ -199,6 +197,10 @@ fn a_folder_of_bad_pictures_lists_them_all() {
 /// These need a device that runs the shipped model.
 #[cfg(feature = "reference")]
 mod with_model {
+    use std::io::Write;
+
+    use ssmoesr_core::{read_picture, read_picture_bytes};
+
     use super::*;
 
     fn pipe(bytes: &[u8], args: &[&str]) -> Output {
@@ -303,6 +305,27 @@ mod with_model {
             (&"done".into(), &32.into(), &24.into())
         );
         assert_eq!(read_picture(&room.path("b.png")).unwrap().frame.width(), 32);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_interrupt_leaves_nothing_behind() {
+        let room = Room::new();
+        let input = room.put("a.png", &picture(FileKind::Png, PixelFormat::Rgb8, 800, 600));
+        let child = command()
+            .args(["upscale", "--scale", "8", "--fidelity", "0"])
+            .arg(&input)
+            .arg(room.path("b.png"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Long enough for the handler to stand, far too short for this picture.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let output = child.wait_with_output().unwrap();
+        refused(&output, 130, &["cancelled"]);
+        assert_eq!(room.files(), ["a.png"]);
     }
 
     #[test]

@@ -75,6 +75,12 @@ pub(crate) fn run(args: &Upscale, cancel: &CancelToken) -> anyhow::Result<Outcom
 fn plan(input: &Path, output: &Path) -> anyhow::Result<Plan> {
     let place = |path: &Path| if path == Path::new("-") { Place::Pipe } else { Place::File(path.to_owned()) };
     let (from, mut to) = (place(input), place(output));
+    if from != Place::Pipe
+        && let Err(e) = std::fs::metadata(input)
+    {
+        // Told before anything about OUT: a missing folder would be taken for a picture.
+        anyhow::bail!("cannot read {}: {e}", input.display());
+    }
     if from != Place::Pipe && input.is_dir() {
         if to == Place::Pipe || output.is_file() {
             return Err(Usage("IN is a folder, so OUT must be one".to_owned()).into());

@@ -89,8 +89,11 @@ impl Plans {
         let parts = (0..self.files.experts.len()).map(|e| (Part::Denoiser, e)).chain([(Part::Decoder, 0)]);
         for (part, expert) in parts {
             let store = self.files.store(part, expert)?;
-            let graph = Self::graph(&self.network, (part, 1, lattice, lattice))?;
-            store.expect(graph.weights.iter().map(|w| (w.name.as_str(), w.shape.as_slice())))?;
+            let wanted = match part {
+                Part::Denoiser => model::denoiser_weights(&self.network, lattice)?,
+                Part::Decoder => model::decoder_weights(&self.network, lattice)?,
+            };
+            store.expect(wanted.iter().map(|w| (w.name.as_str(), w.shape.as_slice())))?;
         }
         Ok(())
     }

@@ -2,9 +2,11 @@
 //! differs between the families is answered here.
 
 mod native;
+mod parts;
+mod published;
 
-use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::error::Result;
+use crate::graph::{Graph, Weight};
 use crate::weights::Network;
 
 /// Output pixels per latent cell, each way, in both families. The latent grid is `scale / 4` times the picture's.
@@ -30,7 +32,7 @@ pub enum ConditionResize {
 pub fn latent_channels(network: &Network) -> usize {
     match network {
         Network::Native(n) => n.first_stage.latent_channels,
-        Network::Published(_) => 0,
+        Network::Published(p) => p.unet.out_channels,
     }
 }
 
@@ -42,7 +44,7 @@ pub fn latent_channels(network: &Network) -> usize {
 pub fn denoiser(network: &Network, n: usize, h: usize, w: usize) -> Result<Graph> {
     match network {
         Network::Native(c) => native::denoiser(c, n, h, w),
-        Network::Published(_) => Err(unread()),
+        Network::Published(c) => published::denoiser(c, n, h, w),
     }
 }
 
@@ -54,7 +56,7 @@ pub fn denoiser(network: &Network, n: usize, h: usize, w: usize) -> Result<Graph
 pub fn decoder(network: &Network, n: usize, h: usize, w: usize) -> Result<Graph> {
     match network {
         Network::Native(c) => native::decoder(c, n, h, w),
-        Network::Published(_) => Err(unread()),
+        Network::Published(c) => published::decoder(c, n, h, w),
     }
 }
 
@@ -73,6 +75,24 @@ pub fn condition_resize(network: &Network) -> ConditionResize {
     }
 }
 
-fn unread() -> Error {
-    Error::model("models of the published family cannot be run by this build")
+/// Tensors of the denoiser of one expert, with what it shares with others; `lattice` is the model's.
+///
+/// # Errors
+/// `Model` where the numbers do not make a network.
+pub fn denoiser_weights(network: &Network, lattice: usize) -> Result<Vec<Weight>> {
+    match network {
+        Network::Native(c) => Ok(native::denoiser(c, 1, lattice, lattice)?.weights),
+        Network::Published(c) => published::denoiser_weights(c),
+    }
+}
+
+/// Tensors of the decoder's files; `lattice` is the model's.
+///
+/// # Errors
+/// `Model` where the numbers do not make a network.
+pub fn decoder_weights(network: &Network, lattice: usize) -> Result<Vec<Weight>> {
+    match network {
+        Network::Native(c) => Ok(native::decoder(c, 1, lattice, lattice)?.weights),
+        Network::Published(c) => published::first_stage_weights(c),
+    }
 }

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Border, Builder, Graph, Padding, QkvLayout, Value};
+use crate::model::parts::upsample;
 use crate::weights::{Aff, Condition, Denoiser, Native};
 
 /// Output pixels per latent cell, each way.
@@ -117,11 +118,6 @@ fn level(g: &mut Builder, at: &str, mut x: Value, i: usize, config: &Denoiser) -
         }
     }
     Ok(x)
-}
-
-fn upsample(g: &mut Builder, at: &str, x: Value, channels: usize) -> Result<Value> {
-    let x = g.conv1(at, x, 4 * channels)?;
-    g.pixel_shuffle(&format!("{at}.shuffle"), x, 2)
 }
 
 fn unet(g: &mut Builder, x: Value, out: usize, config: &Denoiser) -> Result<Value> {
