@@ -140,6 +140,7 @@ fn the_caps_colours_are_used() {
 
 #[test]
 fn rows_may_lie_anywhere() {
+    crate::util::init();
     let (w, h) = (16_u32, 12_u32);
     let caps = format!("video/x-raw,format=I420,width={w},height={h},framerate=25/1");
     let input = frame(PixelFormat::I420, w, h, UNSAID);
@@ -177,6 +178,7 @@ fn rows_may_lie_anywhere() {
 
 #[test]
 fn planes_may_be_memories_of_their_own() {
+    crate::util::init();
     let (w, h) = (16_u32, 12_u32);
     let input = frame(PixelFormat::I420, w, h, UNSAID);
     let want = expected(&input, 4);

@@ -2,6 +2,14 @@
 //!
 //! Real model, tiny frames. The element is registered statically, so nothing has to be installed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on shall stop, and measured times are shown"
+)]
+
 mod errors;
 mod formats;
 mod launch;

@@ -39,7 +39,7 @@ fn one_after_the_other_in_a_pipeline() {
 #[test]
 fn waiting_for_another_ends_at_once() {
     let slow =
-        "videotestsrc ! video/x-raw,format=RGB,width=640,height=480 ! ssmoesr name=sr ! fakesink sync=false";
+        "videotestsrc ! video/x-raw,format=RGB,width=320,height=240 ! ssmoesr name=sr ! fakesink sync=false";
     let (first, second) = (Pipe::play(slow), Pipe::new(slow));
     first.until("model", |e| stat(e, "engine-users") > 0);
     std::thread::sleep(Duration::from_millis(300));

@@ -8,9 +8,10 @@ use gst::prelude::*;
 use crate::util::{Pipe, harness, stat};
 
 /// A frame that takes the reference executor seconds.
-const SLOW: &str = "videotestsrc ! video/x-raw,format=RGB,width=640,height=480";
+const SLOW: &str = "videotestsrc ! video/x-raw,format=RGB,width=320,height=240";
 
-/// Budget of a flush or a shutdown on a loaded machine; alone it takes some milliseconds.
+/// Budget of a flush or a shutdown on a loaded machine: the reference executor ends the operation in work, which
+/// grows with the picture.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 fn computing(p: &Pipe) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -40,6 +41,29 @@ pub(super) struct Engine {
     upscaler: Arc<Upscaler>,
     busy: Mutex<bool>,
     freed: Condvar,
+    users: AtomicU32,
+}
+
+/// An element's hold on an engine, which counts it as a user.
+pub(super) struct User(Arc<Engine>);
+
+impl User {
+    /// Counts one more.
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        engine.users.fetch_add(1, Ordering::Relaxed);
+        Self(engine)
+    }
+
+    /// What is used.
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.0
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Held while a frame is computed.
@@ -49,6 +73,11 @@ impl Engine {
     /// The engine proper.
     pub(super) fn upscaler(&self) -> &Arc<Upscaler> {
         &self.upscaler
+    }
+
+    /// Number of elements that use it.
+    pub(super) fn users(&self) -> u32 {
+        self.users.load(Ordering::Relaxed)
     }
 
     /// Waits until no other element computes; `None` where `cancel` comes first.
@@ -130,6 +159,7 @@ fn load(options: &Options) -> Loaded {
             upscaler: Arc::new(upscaler),
             busy: Mutex::new(false),
             freed: Condvar::new(),
+            users: AtomicU32::new(0),
         })),
         Ok(Err(e)) => Err(Arc::new(e)),
         Err(panic) => Err(Arc::new(defect("loading the model", panic.as_ref()))),

@@ -7,7 +7,7 @@ use glib::prelude::*;
 use gst::prelude::*;
 use ssmoesr_core::{CancelToken, Options};
 
-use super::engine::{self, Engine, Key, LOOK, Loaded, lock};
+use super::engine::{self, Engine, Key, LOOK, Loaded, User, lock};
 use super::errors;
 
 /// One load as this element sees it. Its PROGRESS START gets exactly one end, from whoever claims it first.
@@ -28,7 +28,7 @@ enum State {
     #[default]
     Empty,
     Loading(Arc<Load>),
-    Ready(Key, Arc<Engine>),
+    Ready(Key, User),
     /// The error is on the bus.
     Failed,
 }
@@ -84,7 +84,7 @@ impl Slot {
             let mut state = lock(&slot.state);
             if matches!(&*state, State::Loading(current) if Arc::ptr_eq(current, &load)) {
                 *state = match loaded {
-                    Ok(engine) => State::Ready(receiver_key, engine),
+                    Ok(engine) => State::Ready(receiver_key, User::new(engine)),
                     Err(_) => State::Failed,
                 };
                 slot.changed.notify_all();
@@ -129,7 +129,7 @@ impl Slot {
         let mut state = lock(&self.state);
         loop {
             match &*state {
-                State::Ready(_, engine) => return Ok(engine.clone()),
+                State::Ready(_, user) => return Ok(user.engine().clone()),
                 State::Failed => return Err(gst::FlowError::Error),
                 State::Empty => return Err(gst::FlowError::Flushing),
                 State::Loading(_) if cancel.is_cancelled() => return Err(gst::FlowError::Flushing),
@@ -142,11 +142,10 @@ impl Slot {
     /// Number of elements that use the engine, the device it runs on and its model's name; empty without one.
     pub(super) fn describe(&self) -> (u32, String, String) {
         match &*lock(&self.state) {
-            State::Ready(_, engine) => (
-                u32::try_from(Arc::strong_count(engine)).unwrap_or(u32::MAX),
-                engine.upscaler().device().to_owned(),
-                engine.upscaler().model().name.clone(),
-            ),
+            State::Ready(_, user) => {
+                let (engine, up) = (user.engine(), user.engine().upscaler());
+                (engine.users(), up.device().to_owned(), up.model().name.clone())
+            }
             _ => (0, String::new(), String::new()),
         }
     }

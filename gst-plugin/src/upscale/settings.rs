@@ -97,20 +97,20 @@ pub(super) fn specs() -> &'static [glib::ParamSpec] {
             glib::ParamSpecUInt::builder("threads")
                 .nick("Threads")
                 .blurb(help("threads"))
-                .maximum(256)
+                .maximum(1024)
                 .default_value(options.threads)
                 .mutable_ready()
                 .build(),
             glib::ParamSpecUInt64::builder("max-output-pixels")
                 .nick("Largest output")
-                .blurb("Refuse input whose output would have more pixels than this")
+                .blurb("Refuse input whose output would have more pixels than this.")
                 .minimum(1)
                 .default_value(defaults.max_output_pixels)
                 .mutable_ready()
                 .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("Counters and times since READY, and what computes")
+                .blurb("Counters and times since READY, and what computes.")
                 .read_only()
                 .build(),
         ]
@@ -135,7 +135,11 @@ impl Settings {
         let options = &mut self.options;
         let (changed, effect) = match name {
             "scale" => (take(&mut self.scale, value), Effect::Renegotiate),
-            "model" => (take(&mut options.model, value), Effect::Later),
+            "model" => {
+                let changed = take(&mut options.model, value);
+                options.model = options.model.take().filter(|m| !m.is_empty());
+                (changed, Effect::Later)
+            }
             "device" => {
                 let mut device = Some(std::mem::take(&mut options.device));
                 let changed = take(&mut device, value);
