@@ -4,7 +4,9 @@ mod builder;
 pub(crate) mod dump;
 mod op;
 mod plan;
+mod sinusoid;
 
 pub use builder::{Builder, Graph, Node, Value, Weight, WeightId};
 pub use op::{Activation, Border, ChannelNorm, Op, Padding, QkvLayout, Shape};
 pub use plan::{Plan, Step};
+pub use sinusoid::frequencies;

@@ -3,9 +3,9 @@
 mod aff;
 mod first_stage;
 mod fusion;
-mod unet;
 #[cfg(test)]
 mod tests;
+mod unet;
 
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Graph, Value, Weight};

@@ -89,14 +89,7 @@ fn hidden_width(wanted: usize) -> usize {
 }
 
 /// Convolution without bias, then batch norm.
-fn conv_norm(
-    g: &mut Builder,
-    at: &str,
-    x: Value,
-    out: usize,
-    kernel: usize,
-    groups: usize,
-) -> Result<Value> {
+fn conv_norm(g: &mut Builder, at: &str, x: Value, out: usize, kernel: usize, groups: usize) -> Result<Value> {
     let stored = [out, g.channels(x) / groups, kernel, kernel];
     let padding = Padding::same(kernel / 2, Border::Zero);
     let at = format!("{at}.block");
@@ -110,7 +103,9 @@ mod tests {
 
     #[test]
     fn hidden_widths_are_multiples_of_eight() {
-        for (wanted, width) in [(1, 8), (8, 8), (11, 16), (12, 16), (13, 16), (20, 24), (128, 128), (512, 512)] {
+        for (wanted, width) in
+            [(1, 8), (8, 8), (11, 16), (12, 16), (13, 16), (20, 24), (128, 128), (512, 512)]
+        {
             assert_eq!(hidden_width(wanted), width, "{wanted}");
         }
     }

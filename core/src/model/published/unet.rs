@@ -122,8 +122,9 @@ pub(super) fn attention(
 ) -> Result<Value> {
     let c = g.channels(x);
     let heads = c.checked_div(head_channels).filter(|heads| heads * head_channels == c);
-    let heads = heads
-        .ok_or_else(|| Error::model(format!("{at}: {c} channels do not split into heads of {head_channels}")))?;
+    let heads = heads.ok_or_else(|| {
+        Error::model(format!("{at}: {c} channels do not split into heads of {head_channels}"))
+    })?;
     let y = g.group_norm(&format!("{at}.norm"), x, groups, EPS)?;
     let y = g.pointwise(&format!("{at}.qkv"), y, 3 * c, &[3 * c, c, 1])?;
     let y = g.attention(&format!("{at}.heads"), y, heads, None, QkvLayout::HeadFirst, None)?;
@@ -152,8 +153,8 @@ pub(super) fn routed(
     let [_, _, h, w] = g.shape(x);
     let tokens = h * w;
     let each = tokens.checked_div(experts).filter(|each| each * experts == tokens);
-    let each =
-        each.ok_or_else(|| Error::model(format!("{at}: {tokens} tokens do not split over {experts} experts")))?;
+    let each = each
+        .ok_or_else(|| Error::model(format!("{at}: {tokens} tokens do not split over {experts} experts")))?;
     let name = |part: &str| if at.is_empty() { part.to_owned() } else { format!("{at}.{part}") };
     let y = g.layer_norm(&name("moe_norm"), x, EPS)?;
     let y = g.gather_tokens(&name("gather"), y, perm)?;
