@@ -1,6 +1,8 @@
 //! The network as data: operations, recorded graphs, plans.
 
 mod builder;
+#[cfg(test)]
+pub(crate) mod cases;
 pub(crate) mod dump;
 mod op;
 mod plan;
