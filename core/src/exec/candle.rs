@@ -7,6 +7,7 @@ use super::{Executor, Prepared, Visit, Weights, check_io, check_stop};
 use crate::error::{Error, Result};
 use crate::graph::{
     Activation, Border, ChannelNorm, Graph, Node, Op, Padding, Plan, QkvLayout, Shape, Value, WeightId,
+    frequencies,
 };
 use crate::weights::WeightSource;
 use candle_core::{D, DType, Device, Tensor};
@@ -458,8 +459,7 @@ fn spectral_mask(re: &Tensor, im: &Tensor, weights: &[Tensor; 4], mask: Mask) ->
 fn timestep_embedding(t: &Tensor, dim: usize) -> Result<Tensor> {
     let ts = t.flatten_all()?.to_vec1::<f32>()?;
     let half = dim / 2;
-    let frequency: Vec<f32> =
-        (0..half).map(|i| libm::expf(i as f32 * -(10000f64.ln() as f32) / half as f32)).collect();
+    let frequency = frequencies(half);
     let mut out = Vec::with_capacity(ts.len() * dim);
     for t in &ts {
         out.extend(frequency.iter().map(|f| libm::cosf(t * f)));

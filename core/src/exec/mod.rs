@@ -2,6 +2,10 @@
 
 #[cfg(feature = "reference")]
 mod candle;
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};

@@ -1,1 +1,77 @@
-//! x
+//! Every number of the family against recorded vectors, on every executor. A folder holds `config.json`,
+//! `cases.json`, one file per family, and `weights/` or none: then weights are a function of their names.
+
+mod harness;
+mod modules;
+mod pipeline;
+mod plain;
+mod refusals;
+
+use harness::{Context, Folder, Tally};
+
+type Family = fn(&Context<'_>, &mut Tally);
+
+/// All families there are; one that a folder has and this does not is a failure.
+const FAMILIES: [(&str, Family); 26] = [
+    ("adain", plain::adain),
+    ("aff_block", modules::aff_block),
+    ("aff_unet", modules::aff_unet),
+    ("attention", modules::attention),
+    ("ckpt_unet", pipeline::ckpt_unet),
+    ("ckpt_vae", pipeline::ckpt_vae),
+    ("ddim_analytic", plain::ddim_analytic),
+    ("ddim_trajectory", pipeline::ddim_trajectory),
+    ("end_to_end", pipeline::end_to_end),
+    ("expert_sharing", plain::expert_sharing),
+    ("fa_decoder", modules::fa_decoder),
+    ("ffn_folded", modules::ffn_folded),
+    ("ffn_routed", modules::ffn_routed),
+    ("freq_filter", modules::freq_filter),
+    ("fusion", modules::fusion),
+    ("imresize", plain::imresize),
+    ("lr_features", modules::lr_features),
+    ("resblock", modules::resblock),
+    ("schedule", plain::schedule),
+    ("time_mlp", modules::time_mlp),
+    ("timestep_embedding", modules::timestep_embedding),
+    ("unet", modules::unet),
+    ("vq_codebook", modules::vq_codebook),
+    ("vq_decode", modules::vq_decode),
+    ("vq_encode", modules::vq_encode),
+    ("wavelet", plain::wavelet),
+];
+
+/// Families that a whole set of vectors has; a smaller set names fewer.
+fn run_all(folder: &Folder) {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for (device, _) in crate::exec::EXECUTORS {
+        for family in folder.families() {
+            let Some((_, run)) = FAMILIES.iter().find(|(name, _)| *name == family) else {
+                failures.push(format!("family {family} is in cases.json, nothing compares it"));
+                continue;
+            };
+            let start = std::time::Instant::now();
+            let mut tally = Tally::new(device, &family);
+            run(&Context::new(folder, &family, device), &mut tally);
+            let cases = folder.cases(&family).len();
+            assert!(cases > 0 && tally.cases() == cases, "{family}: {} of {cases} cases ran", tally.cases());
+            eprintln!("{} ({:.1} s)", tally.line(), start.elapsed().as_secs_f64());
+            failures.extend(tally.into_failures());
+            count += 1;
+        }
+    }
+    eprintln!("{}: {count} families x executors compared", folder.name());
+    assert!(count > 0, "no family in {}", folder.name());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn vector_families_at_small_widths() {
+    run_all(&Folder::open("SSMOESR_VECTORS", "small"));
+}
+
+#[test]
+fn vector_families_at_published_widths() {
+    run_all(&Folder::open("SSMOESR_VECTORS_FULL", "published"));
+}
