@@ -5,6 +5,8 @@
 mod engine;
 mod error;
 mod exec;
+#[cfg(feature = "files")]
+mod files;
 mod graph;
 mod model;
 mod options;
@@ -13,9 +15,18 @@ mod sampler;
 mod tiles;
 mod weights;
 
-pub use engine::{CancelToken, DeviceInfo, ModelInfo, Progress, ProgressFn, Stream, Upscaler, devices};
+pub use engine::{
+    CancelToken, DeviceInfo, DumpFormat, ImportSources, ModelInfo, Progress, ProgressFn, Stream, Upscaler,
+    check_model, devices, dump_model, import_model, model_info,
+};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "files")]
+pub use files::{
+    FileKind, Metadata, Overwrite, Picture, check_target, encode_picture, read_picture, read_picture_bytes,
+    write_picture,
+};
 pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
 };
+pub use weights::{ImportProgress, ImportReport, ImportedFile, Layout};

@@ -5,7 +5,7 @@ use super::plans::{Part, Plans};
 use super::progress::Counter;
 use crate::error::{Error, Result};
 use crate::exec::{Prepared, Weights};
-use crate::graph::Graph;
+use crate::graph::{Graph, Value};
 use crate::pixels::canvas::Canvas;
 use crate::sampler::{Step, fill};
 use crate::tiles::{Order, TileGrid};
@@ -18,6 +18,8 @@ const START_STEP: u32 = 0;
 pub(super) struct Job<'a> {
     /// The condition on the latent grid, `[3, h, w]` in `[0, 1]`; sides are multiples of the lattice.
     pub(super) condition: &'a Canvas,
+    /// The input at output size, for decoders that read it there.
+    pub(super) guide: Option<&'a Canvas>,
     /// Sampling steps in order.
     pub(super) steps: &'a [Step],
     /// Standard deviation of the starting noise.
@@ -48,7 +50,8 @@ impl Job<'_> {
     pub(super) fn sample(&self, plans: &mut Plans, counter: &mut Counter<'_, '_>) -> Result<Canvas> {
         let (h, w) = (self.condition.height(), self.condition.width());
         let mut x = Canvas::new(self.latent_channels, w, h)?;
-        if self.steps.len() > 1 {
+        // A chain that reads nothing of its start needs none.
+        if self.steps.first().is_some_and(|s| s.input_scale != 0.0 || s.coefs.x != 0.0) {
             self.fill_noise(&mut x, START_STEP);
             x.data_mut().iter_mut().for_each(|v| *v *= self.start_noise);
         }
@@ -101,8 +104,9 @@ impl Job<'_> {
             run.feed("x", |out| {
                 gather(x, tile.rect, out);
                 out.iter_mut().for_each(|v| *v *= step.input_scale);
-            })?;
-            run.feed("lr", |out| gather(self.condition, tile.rect, out))?;
+            });
+            run.feed("lr", |out| gather(self.condition, tile.rect, out));
+            run.feed("t", |out| out.fill(step.timestep as f32));
             let (wy, wx) = self.grid.weights(&tile);
             add(&mut merged, run.run(self.stop)?, tile.rect, wy, wx);
             counter.unit()?;
@@ -124,8 +128,11 @@ impl Job<'_> {
         let fine = self.grid.scale(factor);
         for (tile, out) in self.grid.tiles(Order::Rows).zip(fine.tiles(Order::Rows)) {
             let rect = tile.rect;
-            run.feed("z", |out| gather(z, rect, out))?;
-            run.feed("lr", |out| gather(self.condition, rect, out))?;
+            run.feed("z", |out| gather(z, rect, out));
+            run.feed("lr", |out| gather(self.condition, rect, out));
+            if let Some(guide) = self.guide {
+                run.feed("lr_up", |out| gather(guide, rect.scale(factor), out));
+            }
             let painted = run.run(self.stop)?;
             if !painted.iter().all(|v| v.is_finite()) {
                 return Err(Error::internal(format!(
@@ -145,31 +152,45 @@ impl Job<'_> {
 struct TileRun<'a> {
     prepared: &'a mut dyn Prepared,
     weights: &'a Weights,
-    inputs: Vec<(String, Vec<f32>)>,
+    inputs: Vec<Slot>,
     output: Vec<f32>,
+}
+
+/// One input of a graph.
+struct Slot {
+    name: String,
+    data: Vec<f32>,
+    fed: bool,
 }
 
 impl<'a> TileRun<'a> {
     fn new(prepared: &'a mut dyn Prepared, weights: &'a Weights) -> Result<Self> {
         let graph: &Graph = prepared.graph();
         let len = |v| graph.shape(v).iter().product::<usize>();
-        let inputs =
-            graph.inputs.iter().map(|&v| (graph.nodes[v.index()].name.clone(), vec![0.0; len(v)])).collect();
+        let slot = |&v| Slot {
+            name: graph.nodes[Value::index(v)].name.clone(),
+            data: vec![0.0; len(v)],
+            fed: false,
+        };
+        let inputs = graph.inputs.iter().map(slot).collect();
         let output = graph.outputs.first().map(|&v| vec![0.0; len(v)]);
         let output = output.ok_or_else(|| Error::internal("a graph without output"))?;
         Ok(Self { prepared, weights, inputs, output })
     }
 
-    /// Fills the input called `name`; a graph without it does not read it.
-    fn feed(&mut self, name: &str, fill: impl FnOnce(&mut [f32])) -> Result<()> {
-        let input = self.inputs.iter_mut().find(|(n, _)| n == name);
-        let (_, data) = input.ok_or_else(|| Error::internal(format!("the graph has no input `{name}`")))?;
-        fill(data);
-        Ok(())
+    /// Fills the input called `name`, if this graph has one: families read different things.
+    fn feed(&mut self, name: &str, fill: impl FnOnce(&mut [f32])) {
+        if let Some(slot) = self.inputs.iter_mut().find(|s| s.name == name) {
+            fill(&mut slot.data);
+            slot.fed = true;
+        }
     }
 
     fn run(&mut self, stop: &AtomicBool) -> Result<&[f32]> {
-        let inputs: Vec<&[f32]> = self.inputs.iter().map(|(_, d)| d.as_slice()).collect();
+        if let Some(slot) = self.inputs.iter().find(|s| !s.fed) {
+            return Err(Error::internal(format!("nothing was given for the input `{}`", slot.name)));
+        }
+        let inputs: Vec<&[f32]> = self.inputs.iter().map(|s| s.data.as_slice()).collect();
         self.prepared.run(self.weights, &inputs, &mut [&mut self.output], stop, None)?;
         Ok(&self.output)
     }

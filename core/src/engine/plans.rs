@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Executor, Prepared, Weights};
 use crate::graph::{Graph, Plan};
 use crate::model;
+use crate::tiles::TileGrid;
 use crate::weights::{Manifest, Network, Store};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,17 +28,21 @@ pub(super) struct Plans {
     prepared: HashMap<PlanKey, Box<dyn Prepared>>,
     experts: HashMap<usize, Weights>,
     decoder: Option<Weights>,
+    grid: Option<(GridKey, Arc<TileGrid>)>,
 }
 
+/// What a grid follows from: latent cells high and wide, side asked for.
+pub(super) type GridKey = (usize, usize, usize);
+
 /// Which files of the folder hold what: `expert*` one expert each in the order of their numbers, the rest shared.
-struct Files {
+pub(super) struct Files {
     experts: Vec<PathBuf>,
     shared: Vec<PathBuf>,
     decoder: Vec<PathBuf>,
 }
 
 impl Files {
-    fn of(folder: &Path, manifest: &Manifest) -> Self {
+    pub(super) fn of(folder: &Path, manifest: &Manifest) -> Self {
         let mut experts = Vec::new();
         let (mut shared, mut decoder) = (Vec::new(), Vec::new());
         for name in manifest.common.files.keys() {
@@ -53,7 +58,13 @@ impl Files {
         Self { experts: experts.into_iter().map(|(_, path)| path).collect(), shared, decoder }
     }
 
-    fn store(&self, part: Part, expert: usize) -> Result<Store> {
+    /// How many experts there are.
+    pub(super) fn experts(&self) -> usize {
+        self.experts.len()
+    }
+
+    /// Opens the files that hold `part` (of the given expert).
+    pub(super) fn store(&self, part: Part, expert: usize) -> Result<Store> {
         match part {
             Part::Denoiser => {
                 let own = self.experts.get(expert).ok_or_else(|| {
@@ -81,24 +92,26 @@ impl Plans {
             prepared: HashMap::new(),
             experts: HashMap::new(),
             decoder: None,
+            grid: None,
         }
     }
 
-    /// Reads the header of every file and compares names and shapes with what the graphs need.
-    pub(super) fn check_weights(&self, lattice: usize) -> Result<()> {
-        let parts = (0..self.files.experts.len()).map(|e| (Part::Denoiser, e)).chain([(Part::Decoder, 0)]);
-        for (part, expert) in parts {
-            let store = self.files.store(part, expert)?;
-            let wanted = match part {
-                Part::Denoiser => model::denoiser_weights(&self.network, lattice)?,
-                Part::Decoder => model::decoder_weights(&self.network, lattice)?,
-            };
-            store.expect(wanted.iter().map(|w| (w.name.as_str(), w.shape.as_slice())))?;
+    /// The grid for `key`, made by `make` from the side asked for; the last one is kept for the next frame.
+    pub(super) fn grid(
+        &mut self,
+        key: GridKey,
+        make: impl FnOnce(usize) -> Result<TileGrid>,
+    ) -> Result<Arc<TileGrid>> {
+        if let Some((_, grid)) = self.grid.as_ref().filter(|(k, _)| *k == key) {
+            return Ok(Arc::clone(grid));
         }
-        Ok(())
+        let grid = Arc::new(make(key.2)?);
+        self.grid = Some((key, Arc::clone(&grid)));
+        Ok(grid)
     }
 
-    fn graph(network: &Network, (part, n, h, w): PlanKey) -> Result<Graph> {
+    /// Records the graph for a key.
+    pub(super) fn graph(network: &Network, (part, n, h, w): PlanKey) -> Result<Graph> {
         match part {
             Part::Denoiser => model::denoiser(network, n, h, w),
             Part::Decoder => model::decoder(network, n, h, w),

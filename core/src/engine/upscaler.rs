@@ -1,20 +1,20 @@
 //! The public object: a model on a device. One picture at a time; callers wait for their turn.
 
 use super::cancel::CancelToken;
-use super::locate::model_roots;
+use super::inspect::{check_tensors, locate};
 use super::picture::Job;
 use super::plans::{Part, Plans};
 use super::progress::{Counter, Progress, ProgressFn};
+use super::settings::{ColourFix, Settings};
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::model::{self, Base, ConditionResize};
 use crate::options::{Environment, Options};
 use crate::pixels::canvas::Canvas;
 use crate::pixels::resample::bicubic_up;
-use crate::pixels::{Frame, FrameMut, FrameRef, alpha, convert};
-use crate::sampler::{ShiftSchedule, Step, shift_steps, start_scale};
+use crate::pixels::{Frame, FrameMut, FrameRef, alpha, colorfix, convert, imresize};
 use crate::tiles::TileGrid;
-use crate::weights::{Manifest, NativeSampler, Network, find_model};
+use crate::weights::Manifest;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -36,6 +36,20 @@ pub struct ModelInfo {
     pub scales: Vec<u32>,
     /// Where it lies.
     pub folder: PathBuf,
+}
+
+impl ModelInfo {
+    pub(super) fn of(manifest: &Manifest, folder: &Path) -> Self {
+        let common = &manifest.common;
+        Self {
+            name: common.name.clone(),
+            version: common.version.clone(),
+            family: common.family.clone(),
+            licence: common.licence.clone(),
+            scales: common.scales.clone(),
+            folder: folder.to_path_buf(),
+        }
+    }
 }
 
 /// A device as hosts show it.
@@ -92,16 +106,6 @@ const RAMP: usize = 16;
 /// How long a caller sleeps between looks at its turn and its cancel token.
 const TURN_WAIT: Duration = Duration::from_millis(2);
 
-/// The values of one call after the model's own defaults have been put in.
-struct Settings {
-    scale: usize,
-    steps: Vec<Step>,
-    start_noise: f32,
-    fidelity: f32,
-    seed: u64,
-    tile_size: usize,
-}
-
 impl Upscaler {
     /// Finds and opens the model and the device that `options` name.
     ///
@@ -110,29 +114,18 @@ impl Upscaler {
     /// values out of range.
     pub fn new(options: &Options) -> Result<Self> {
         options.validate()?;
-        let environment = Environment::read()?;
-        let folder = find_model(options.model.as_deref(), environment.model.as_deref(), &model_roots())?;
-        let manifest = Manifest::read(&folder)?;
-        let device = match (options.device.as_str(), &environment.device) {
-            ("auto", Some(device)) => device.clone(),
+        let (folder, manifest) = locate(options.model.as_deref())?;
+        let device = match (options.device.as_str(), Environment::read()?.device) {
+            ("auto", Some(device)) => device,
             (device, _) => device.to_owned(),
         };
         let executor = exec::executor(&device)?;
-        let device = executor.name();
-        let common = &manifest.common;
-        let info = ModelInfo {
-            name: common.name.clone(),
-            version: common.version.clone(),
-            family: common.family.clone(),
-            licence: common.licence.clone(),
-            scales: common.scales.clone(),
-            folder: folder.clone(),
-        };
         check_files(&folder, &manifest)?;
-        let plans = Plans::new(&manifest, &folder, executor);
-        // Opens every file once: a missing tensor is found now and not in the middle of a film.
-        plans.check_weights(manifest.common.lattice)?;
-        Ok(Self { info, manifest, device, plans: Mutex::new(plans) })
+        // A missing tensor is found now and not in the middle of a film.
+        check_tensors(&folder, &manifest)?;
+        let device = executor.name();
+        let plans = Mutex::new(Plans::new(&manifest, &folder, executor));
+        Ok(Self { info: ModelInfo::of(&manifest, &folder), manifest, device, plans })
     }
 
     /// The model.
@@ -181,7 +174,7 @@ impl Upscaler {
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let settings = self.settings(options)?;
+        let settings = Settings::resolve(options, &self.manifest)?;
         let size = self.output_size(input.width(), input.height(), options.scale)?;
         if (output.width(), output.height()) != size || output.format() != input.format() {
             return Err(Error::input(format!(
@@ -203,44 +196,6 @@ impl Upscaler {
         drop(plans);
         let opacity = opacity.map(|a| alpha::enlarge(&a, settings.scale)).transpose()?;
         convert::to_frame(&picture, opacity.as_ref(), output)
-    }
-
-    fn settings(&self, options: &Options) -> Result<Settings> {
-        options.validate()?;
-        let d = &self.manifest.common.defaults;
-        let own = |v: f64, d: f64| if v < 0.0 { d } else { v };
-        let fidelity = own(options.fidelity, d.fidelity);
-        let eta = own(options.eta, d.eta);
-        // All of the first estimate is the one-step result: the other steps would be thrown away.
-        let count = match options.steps {
-            _ if fidelity >= 1.0 => 1,
-            0 => d.steps,
-            n => n,
-        };
-        let (steps, start_noise) = match &self.manifest.network {
-            Network::Native(n) => {
-                if !matches!(options.sampler.as_str(), "" | "shift") {
-                    return Err(Error::option(format!(
-                        "sampler is {}, model `{}` was trained for shift",
-                        options.sampler, self.info.name
-                    )));
-                }
-                let NativeSampler::Shift { steps, kappa, min_noise, power, end } = n.sampler;
-                let schedule = ShiftSchedule::new(steps, kappa, min_noise, power, end)?;
-                (shift_steps(&schedule, count, eta)?, start_scale(&schedule))
-            }
-            Network::Published(_) => {
-                return Err(Error::model("published models cannot be run by this build"));
-            }
-        };
-        Ok(Settings {
-            scale: options.scale as usize,
-            steps,
-            start_noise,
-            fidelity: fidelity as f32,
-            seed: options.seed,
-            tile_size: options.tile_size as usize,
-        })
     }
 
     /// Waits until no other call runs on this upscaler.
@@ -268,15 +223,26 @@ impl Upscaler {
     ) -> Result<Canvas> {
         let network = &self.manifest.network;
         let zoom = settings.scale / model::FACTOR;
-        let enlarged = match model::condition_resize(network) {
-            _ if zoom == 1 => None,
-            ConditionResize::Bicubic => Some(bicubic_up(lr, zoom, 0..lr.height() * zoom)?),
-        };
+        let way = model::condition_resize(network);
+        let enlarged = if zoom == 1 { None } else { Some(resize(lr, zoom, way)?) };
         let fine = enlarged.as_ref().unwrap_or(lr);
-        let condition = fine.padded(self.manifest.common.lattice)?;
-        let grid = self.grid(&condition, settings)?;
+        let lattice = model::lattice(network, &self.manifest.common);
+        // The network was trained on samples that can be shown; the bicubic base keeps what lies beyond.
+        let mut condition = fine.padded(lattice)?;
+        condition.clamp01();
+        // The published decoder reads the input at output size, enlarged in one go from the original.
+        let guide = match way {
+            ConditionResize::Imresize => Some(resize(lr, settings.scale, way)?),
+            ConditionResize::Bicubic => None,
+        };
+        let guide_padded = guide.as_ref().map(|g| g.padded(lattice * model::FACTOR)).transpose()?;
+        let (h, w) = (condition.height(), condition.width());
+        let grid = plans.grid((h, w, settings.tile_size * settings.scale / model::FACTOR), |side| {
+            self.grid((h, w), side, settings.scale)
+        })?;
         let job = Job {
             condition: &condition,
+            guide: guide_padded.as_ref(),
             steps: &settings.steps,
             start_noise: settings.start_noise,
             fidelity: settings.fidelity,
@@ -288,42 +254,84 @@ impl Upscaler {
         let mut counter = Counter::new(progress, job.units())?;
         let z = job.sample(plans, &mut counter)?;
         let decoded = job.decode(plans, &z, model::FACTOR, &mut counter)?;
+        let (width, height) = (fine.width() * model::FACTOR, fine.height() * model::FACTOR);
         let mut picture = match model::base(network) {
-            Base::Nothing => Canvas::new(3, fine.width() * model::FACTOR, fine.height() * model::FACTOR)?,
-            Base::Bicubic => bicubic_up(fine, model::FACTOR, 0..fine.height() * model::FACTOR)?,
+            Base::Nothing => Canvas::new(3, width, height)?,
+            Base::Bicubic => bicubic_up(fine, model::FACTOR, 0..height)?,
         };
         add_cropped(&mut picture, &decoded);
-        Ok(picture)
+        match settings.colour_fix {
+            ColourFix::None => Ok(picture),
+            ColourFix::Adain => match_colours(picture, |p| {
+                colorfix::adain(p, &signed(fine.clone()));
+                Ok(())
+            }),
+            ColourFix::Wavelet => {
+                let reference = match guide {
+                    Some(guide) => guide,
+                    None => bicubic_up(fine, model::FACTOR, 0..height)?,
+                };
+                match_colours(picture, |p| colorfix::wavelet(p, &signed(reference)))
+            }
+        }
     }
 
-    /// Tiles for a condition: the whole where it fits the budget, else the largest side that does.
-    fn grid(&self, condition: &Canvas, settings: &Settings) -> Result<TileGrid> {
-        let lattice = self.manifest.common.lattice;
-        let (h, w) = (condition.height(), condition.width());
-        let fits = |th: usize, tw: usize| -> Result<bool> {
+    /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
+    /// largest side that does), or of the size the network was trained at where it needs that.
+    fn grid(&self, (h, w): (usize, usize), asked: usize, scale: usize) -> Result<TileGrid> {
+        let network = &self.manifest.network;
+        let lattice = model::lattice(network, &self.manifest.common);
+        if let Some(side) = model::fixed_tile(network, scale) {
+            // Statistics over a tile enter the network: a quarter shared hides what tiles disagree on.
+            let (overlap, ramp) = (side / 4, side / 8);
+            return TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice);
+        }
+        let fits = |side: usize| -> Result<bool> {
             for part in [Part::Denoiser, Part::Decoder] {
-                if Plans::bytes(&self.manifest.network, (part, 1, th, tw))? > TILE_BYTES {
+                if Plans::bytes(network, (part, 1, h.min(side), w.min(side)))? > TILE_BYTES {
                     return Ok(false);
                 }
             }
             Ok(true)
         };
-        let side = match settings.tile_size {
-            0 if fits(h, w)? => h.max(w),
+        let side = match asked {
             0 => {
-                let mut side = None;
-                for s in TILE_SIDES {
-                    if fits(h.min(s), w.min(s))? {
-                        side = Some(s);
+                let mut side = TILE_SIDES[TILE_SIDES.len() - 1];
+                for s in std::iter::once(h.max(w)).chain(TILE_SIDES) {
+                    if fits(s)? {
+                        side = s;
                         break;
                     }
                 }
-                side.unwrap_or(TILE_SIDES[TILE_SIDES.len() - 1])
+                side
             }
-            asked => (asked * settings.scale / model::FACTOR).next_multiple_of(lattice),
+            // A tile must reach beyond what it shares with its neighbours.
+            asked => asked.next_multiple_of(lattice).max(OVERLAP.next_multiple_of(lattice) + lattice),
         };
         TileGrid::new((h, w), (side.min(h), side.min(w)), OVERLAP, RAMP, lattice)
     }
+}
+
+/// The picture `factor` times larger, the way the network was trained with.
+fn resize(lr: &Canvas, factor: usize, way: ConditionResize) -> Result<Canvas> {
+    match way {
+        ConditionResize::Bicubic => bicubic_up(lr, factor, 0..lr.height() * factor),
+        ConditionResize::Imresize => imresize::enlarge_u8(lr, factor),
+    }
+}
+
+/// From `[0, 1]` to `[-1, 1]`, the range in which colours are matched.
+fn signed(mut canvas: Canvas) -> Canvas {
+    canvas.data_mut().iter_mut().for_each(|v| *v = 2.0 * *v - 1.0);
+    canvas
+}
+
+/// Matches colours in `[-1, 1]` and goes back to `[0, 1]`.
+fn match_colours(picture: Canvas, fix: impl FnOnce(&mut Canvas) -> Result<()>) -> Result<Canvas> {
+    let mut picture = signed(picture);
+    fix(&mut picture)?;
+    picture.data_mut().iter_mut().for_each(|v| *v = 0.5 * *v + 0.5);
+    Ok(picture)
 }
 
 /// Every file of the folder that the description lists must be there.

@@ -7,7 +7,7 @@ mod published;
 
 use crate::error::Result;
 use crate::graph::{Graph, Weight};
-use crate::weights::Network;
+use crate::weights::{Common, Network};
 
 /// Output pixels per latent cell, each way, in both families. The latent grid is `scale / 4` times the picture's.
 pub const FACTOR: usize = native::FACTOR;
@@ -26,6 +26,8 @@ pub enum Base {
 pub enum ConditionResize {
     /// The model's own bicubic kernel, f32.
     Bicubic,
+    /// MATLAB's `imresize` on 8-bit samples (reference.md 4). Its decoder reads the input at output size too.
+    Imresize,
 }
 
 /// Channels of the latent.
@@ -60,6 +62,23 @@ pub fn decoder(network: &Network, n: usize, h: usize, w: usize) -> Result<Graph>
     }
 }
 
+/// Latent cells of which sides and origins of tiles must be multiples.
+pub fn lattice(network: &Network, common: &Common) -> usize {
+    match network {
+        Network::Native(_) => common.lattice,
+        // The UNet halves the latent once per level but the first.
+        Network::Published(p) => 1 << p.unet.channel_mult.len().saturating_sub(1),
+    }
+}
+
+/// Side of the tiles in latent cells where the network must see the size it was trained at.
+pub fn fixed_tile(network: &Network, scale: usize) -> Option<usize> {
+    match network {
+        Network::Native(_) => None,
+        Network::Published(p) => Some(p.tile.lr * scale / FACTOR),
+    }
+}
+
 /// What the decoder's result is added to.
 pub fn base(network: &Network) -> Base {
     match network {
@@ -71,7 +90,8 @@ pub fn base(network: &Network) -> Base {
 /// How the picture is brought to the latent grid.
 pub fn condition_resize(network: &Network) -> ConditionResize {
     match network {
-        Network::Native(_) | Network::Published(_) => ConditionResize::Bicubic,
+        Network::Native(_) => ConditionResize::Bicubic,
+        Network::Published(_) => ConditionResize::Imresize,
     }
 }
 

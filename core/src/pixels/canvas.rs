@@ -84,8 +84,7 @@ impl Canvas {
     /// Brings every sample into `[0, 1]`; what is not a number becomes 0.
     pub(crate) fn clamp01(&mut self) {
         for v in &mut self.data {
-            // `max` gives the other operand for NaN, `clamp` would keep it.
-            *v = v.max(0.0).min(1.0);
+            *v = unit(*v);
         }
     }
 
@@ -120,6 +119,12 @@ impl Canvas {
         }
         Ok(out)
     }
+}
+
+/// The number in `[0, 1]` nearest to `v`; 0 for what is not a number, which `clamp` would keep.
+#[inline(always)]
+pub(crate) fn unit(v: f32) -> f32 {
+    if v > 0.0 { v.min(1.0) } else { 0.0 }
 }
 
 /// `len` zeros, or why not.

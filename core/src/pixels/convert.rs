@@ -1,7 +1,7 @@
 //! Frames of any format to planar f32 and back.
 
 use crate::error::{Error, Result};
-use crate::pixels::canvas::Canvas;
+use crate::pixels::canvas::{Canvas, unit};
 use crate::pixels::frame::{FrameMut, FrameRef, PixelFormat};
 use crate::pixels::yuv;
 
@@ -78,7 +78,7 @@ impl Sample for f32 {
     }
     #[inline(always)]
     fn write(v: f32, bytes: &mut [u8]) {
-        bytes[..4].copy_from_slice(&v.max(0.0).min(1.0).to_ne_bytes());
+        bytes[..4].copy_from_slice(&unit(v).to_ne_bytes());
     }
 }
 

@@ -384,6 +384,29 @@ impl Frame {
         Ok(Self { format, width, height, color, planes })
     }
 
+    /// Takes over the only plane of a packed format, rows without gaps.
+    ///
+    /// # Errors
+    /// `Input` where the number of bytes does not fit.
+    #[cfg(feature = "files")]
+    pub(crate) fn from_plane(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> Result<Self> {
+        check_size(width, height)?;
+        let bytes = (width as usize).checked_mul(height as usize);
+        if format.is_yuv() || bytes.and_then(|n| n.checked_mul(format.pixel_bytes(0))) != Some(data.len()) {
+            return Err(Error::input(format!(
+                "{} bytes do not make a {width}x{height} {format:?} frame",
+                data.len()
+            )));
+        }
+        Ok(Self { format, width, height, color: ColorInfo::default(), planes: vec![data] })
+    }
+
+    /// Gives the first plane away.
+    #[cfg(feature = "files")]
+    pub(crate) fn into_plane(self) -> Vec<u8> {
+        self.planes.into_iter().next().unwrap_or_default()
+    }
+
     /// Layout of the samples.
     pub fn format(&self) -> PixelFormat {
         self.format

@@ -4,7 +4,8 @@
 //! widened by 1/s when shrinking; borders are mirrored with the edge repeated.
 
 use crate::error::{Error, Result};
-use crate::pixels::canvas::zeros;
+use crate::pixels::canvas::{Canvas, zeros};
+use crate::pixels::convert::to_u8;
 use crate::pixels::resample::cubic;
 
 /// For each output sample, its source samples and weights: `taps` of them, one after the other.
@@ -126,6 +127,26 @@ pub(crate) fn imresize_u8(
     let mut out = samples(resized.len())?;
     for (o, v) in out.iter_mut().zip(resized) {
         *o = v as u8;
+    }
+    Ok(out)
+}
+
+/// The canvas `factor` times larger by way of 8-bit samples, as the published network was trained with.
+///
+/// # Errors
+/// `Limit` where the memory cannot be had.
+pub(crate) fn enlarge_u8(src: &Canvas, factor: usize) -> Result<Canvas> {
+    let (w, h, channels) = (src.width(), src.height(), src.channels());
+    let mut bytes = samples(w * h * channels)?;
+    for (i, b) in bytes.iter_mut().enumerate() {
+        let (pixel, c) = (i / channels, i % channels);
+        *b = to_u8(src.row(c, pixel / w)[pixel % w]);
+    }
+    let large = imresize_u8(&bytes, (w, h), channels, (w * factor, h * factor))?;
+    let mut out = Canvas::new(channels, w * factor, h * factor)?;
+    for (i, b) in large.iter().enumerate() {
+        let (pixel, c) = (i / channels, i % channels);
+        out.row_mut(c, pixel / (w * factor))[pixel % (w * factor)] = f32::from(*b) / 255.0;
     }
     Ok(out)
 }

@@ -1,0 +1,47 @@
+# make demo: run the element on a clip.  make test: build and pass every test.  Both install what is missing by apt.
+SHELL := /bin/bash
+CARGO := cargo
+# Where rustup puts cargo, for shells that were opened before.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+IN ?=
+
+.PHONY: help demo test test-training check fmt clippy doc deny build
+
+help:
+	@echo 'make demo [IN=clip.mp4] [FRAMES=24] [SCALE=4]   enlarge a clip into out/'
+	@echo 'make test                                       build and run every test'
+	@echo 'make check                                      formatting, clippy, documentation, cargo deny'
+	@echo 'make test-training                              the tests of the training code (PyTorch)'
+	@echo 'make build                                      command and element, in target/release'
+
+build:
+	@scripts/setup.sh build
+	$(CARGO) build --release --locked -p ssmoesr-cli -p gst-plugin-ssmoesr
+
+demo:
+	@scripts/setup.sh demo
+	$(CARGO) build --release --locked -p gst-plugin-ssmoesr -p ssmoesr-examples
+	@scripts/demo.sh "$(IN)"
+
+test:
+	@scripts/setup.sh test
+	$(CARGO) test --workspace --locked
+
+test-training:
+	@scripts/test-training.sh
+
+check: fmt clippy doc deny
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	@scripts/setup.sh build
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	@scripts/setup.sh build
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+
+deny:
+	@scripts/deny.sh

@@ -1,0 +1,471 @@
+//! The element's virtual methods.
+//!
+//! `GstVideoFilter` brings pool, allocation and video meta; frames are mapped here, for its own `transform` pushes an
+//! output that nobody wrote where the input is too short. No lock is held while a frame is computed, while a message is
+//! posted, or while the base class is called.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use glib::prelude::*;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use gst_video::subclass::prelude::*;
+use ssmoesr_core::{CancelToken, ErrorKind, FrameMut, FrameRef, Stream};
+
+use super::caps::{self, Carry, Limits};
+use super::counters::Counters;
+use super::engine::{self, Engine, lock};
+use super::frames::Picture;
+use super::loader::Slot;
+use super::settings::{self, Effect, Settings};
+use super::{Scale, errors};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("ssmoesr", gst::DebugColorFlags::empty(), Some("Video super-resolution"))
+});
+
+/// So many input buffers in a row that do not fit their caps are an error rather than an accident.
+const INVALID_IN_A_ROW: u32 = 10;
+
+/// Both pads' pictures and the factor between them.
+struct Negotiated {
+    input: Picture,
+    output: Picture,
+    scale: u32,
+}
+
+/// What is kept from frame to frame.
+struct Running {
+    engine: Arc<Engine>,
+    stream: Stream,
+}
+
+/// Time a frame takes, as told to live pipelines.
+#[derive(Default)]
+struct Latency {
+    /// Somebody live asked.
+    live: AtomicBool,
+    told_ns: AtomicU64,
+}
+
+/// Instance data.
+#[derive(Default)]
+pub struct Upscale {
+    settings: Mutex<Settings>,
+    negotiated: Mutex<Option<Arc<Negotiated>>>,
+    /// Of the frame being computed. Set by FLUSH_START and on the way to READY, cleared by FLUSH_STOP and `start`:
+    /// anywhere else, clearing it could lose a wish to stop.
+    cancel: CancelToken,
+    slot: Arc<Slot>,
+    /// Taken out while a frame is computed.
+    running: Mutex<Option<Running>>,
+    reset: AtomicBool,
+    counters: Mutex<Counters>,
+    latency: Latency,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for Upscale {
+    const NAME: &'static str = "GstSsmoesr";
+    type Type = super::Upscale;
+    type ParentType = gst_video::VideoFilter;
+}
+
+impl ObjectImpl for Upscale {
+    fn properties() -> &'static [glib::ParamSpec] {
+        settings::specs()
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        // GstVideoFilter turns it on; then every frame but the first is late and vanishes.
+        element.set_qos(false);
+        // Caps that are refused never reach `sink_event`: the pad asks ACCEPT_CAPS before, and the user hears of an
+        // "internal data stream error" of the source. A probe runs earlier still.
+        let weak = element.downgrade();
+        if let Some(pad) = element.static_pad("sink") {
+            pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                if let Some(gst::EventView::Caps(event)) = info.event().map(|e| e.view())
+                    && let Some(element) = weak.upgrade()
+                    && let Some(why) = caps::refusal(event.caps(), &element.imp().limits())
+                {
+                    gst::element_error!(
+                        element,
+                        gst::StreamError::WrongType,
+                        ("{why}"),
+                        ["{}", event.caps()]
+                    );
+                }
+                gst::PadProbeReturn::Ok
+            });
+        }
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let effect = lock(&self.settings).set(pspec.name(), value);
+        match effect {
+            Effect::Later => {}
+            Effect::Reset => self.reset.store(true, Ordering::Release),
+            Effect::Renegotiate => {
+                self.obj().reconfigure_src();
+                self.obj().reconfigure_sink();
+            }
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if let Some(value) = lock(&self.settings).get(pspec.name()) {
+            return value;
+        }
+        let (users, device, model) = self.slot.describe();
+        lock(&self.counters).structure(users, &device, &model).to_value()
+    }
+}
+
+impl GstObjectImpl for Upscale {}
+
+impl ElementImpl for Upscale {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Diffusion super-resolution",
+                "Filter/Converter/Video/Scaler",
+                env!("CARGO_PKG_DESCRIPTION"),
+                "The ssmoesr authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            [("src", gst::PadDirection::Src, Carry::Forth), ("sink", gst::PadDirection::Sink, Carry::Back)]
+                .into_iter()
+                .filter_map(|(name, direction, carry)| {
+                    let caps = caps::template(carry);
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
+                })
+                .collect()
+        });
+        &TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        change: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if change == gst::StateChange::PausedToReady {
+            // Before the parent, which waits for the streaming thread.
+            self.cancel.cancel();
+            self.slot.give_up(&self.obj());
+        }
+        let result = self.parent_change_state(change)?;
+        if change == gst::StateChange::ReadyToNull {
+            self.slot.clear();
+        }
+        Ok(result)
+    }
+}
+
+impl Upscale {
+    fn limits(&self) -> Limits {
+        let settings = lock(&self.settings);
+        Limits { scale: settings.scale as i32, max_output_pixels: settings.max_output_pixels }
+    }
+
+    fn forget(&self) {
+        self.reset.store(true, Ordering::Release);
+        lock(&self.counters).resets += 1;
+    }
+
+    fn invalid(&self, why: &str) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let in_a_row = {
+            let mut counters = lock(&self.counters);
+            counters.invalid += 1;
+            counters.invalid_in_a_row += 1;
+            counters.invalid_in_a_row
+        };
+        if in_a_row >= INVALID_IN_A_ROW {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("{in_a_row} input frames in a row do not fit their caps: {why}")
+            );
+            return Err(gst::FlowError::Error);
+        }
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Format,
+            ("Input frame does not fit its caps and was dropped: {why}")
+        );
+        Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
+    }
+
+    fn cancelled(&self) -> gst::FlowError {
+        lock(&self.counters).cancelled += 1;
+        gst::FlowError::Flushing
+    }
+
+    fn compute(
+        &self,
+        engine: &Arc<Engine>,
+        input: &FrameRef<'_>,
+        output: &mut FrameMut<'_>,
+        scale: u32,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let Some(turn) = engine.turn(&self.cancel) else { return Err(self.cancelled()) };
+        let mut options = lock(&self.settings).options.clone();
+        // The factor that was negotiated: the property may have changed since.
+        options.scale = scale;
+        let mut running = match lock(&self.running).take() {
+            Some(running) if Arc::ptr_eq(&running.engine, engine) => running,
+            _ => Running { engine: engine.clone(), stream: Stream::new(engine.upscaler().clone()) },
+        };
+        if self.reset.swap(false, Ordering::AcqRel) {
+            running.stream.reset();
+        }
+        let started = Instant::now();
+        let result =
+            catch_unwind(AssertUnwindSafe(|| running.stream.run(input, output, &options, &self.cancel)))
+                .unwrap_or_else(|panic| Err(engine::defect("computing a frame", panic.as_ref())));
+        drop(turn);
+        match result {
+            Ok(()) => {
+                *lock(&self.running) = Some(running);
+                let took = started.elapsed();
+                lock(&self.counters).computed(took);
+                self.tell_latency(took);
+                Ok(gst::FlowSuccess::Ok)
+            }
+            Err(e) if e.kind() == ErrorKind::Cancelled => {
+                *lock(&self.running) = Some(running);
+                Err(self.cancelled())
+            }
+            Err(e) => {
+                errors::post(&self.obj(), "Cannot enlarge a frame", &e);
+                Err(gst::FlowError::Error)
+            }
+        }
+    }
+
+    /// Posts LATENCY where a frame took longer than what a live pipeline was told.
+    fn tell_latency(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // A tenth of slack, and some room for the next frame: each message makes every sink wait anew.
+        let told = self.latency.told_ns.load(Ordering::Relaxed);
+        if took > told.saturating_add(told / 10) {
+            self.latency.told_ns.store(took.saturating_add(took / 10), Ordering::Relaxed);
+            if self.latency.live.load(Ordering::Relaxed) {
+                let element = self.obj();
+                // Fails without a bus, where nobody listens.
+                let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
+            }
+        }
+    }
+}
+
+impl BaseTransformImpl for Upscale {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::NeverInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        self.cancel.reset();
+        *lock(&self.counters) = Counters::default();
+        self.latency.told_ns.store(0, Ordering::Relaxed);
+        self.latency.live.store(false, Ordering::Relaxed);
+        let options = lock(&self.settings).options.clone();
+        self.slot.ask(&self.obj(), options);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.negotiated) = None;
+        let before = lock(&self.running).take();
+        drop(before);
+        Ok(())
+    }
+
+    fn transform_caps(
+        &self,
+        direction: gst::PadDirection,
+        caps: &gst::Caps,
+        filter: Option<&gst::Caps>,
+    ) -> Option<gst::Caps> {
+        let carry = if direction == gst::PadDirection::Sink { Carry::Forth } else { Carry::Back };
+        let result = caps::carried(caps, &self.limits(), carry);
+        gst::debug!(CAT, imp = self, "{direction:?}: {caps} -> {result}");
+        Some(match filter {
+            // The order of preference is the peer's.
+            Some(filter) => filter.intersect_with_mode(&result, gst::CapsIntersectMode::First),
+            None => result,
+        })
+    }
+
+    fn fixate_caps(&self, direction: gst::PadDirection, caps: &gst::Caps, othercaps: gst::Caps) -> gst::Caps {
+        let mut result = self.parent_fixate_caps(direction, caps, othercaps);
+        if direction == gst::PadDirection::Sink
+            && let Ok(input) = gst_video::VideoInfo::from_caps(caps)
+            && let Some(output) = result.make_mut().structure_mut(0)
+        {
+            caps::keep_colours(&input, output);
+        }
+        result
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if !BaseTransformImplExt::parent_query(self, direction, query) {
+            return false;
+        }
+        if direction == gst::PadDirection::Src
+            && let gst::QueryViewMut::Latency(latency) = query.view_mut()
+        {
+            let (live, min, max) = latency.result();
+            self.latency.live.store(live, Ordering::Relaxed);
+            if live {
+                let own = gst::ClockTime::from_nseconds(self.latency.told_ns.load(Ordering::Relaxed));
+                latency.set(live, min + own, max.map(|max| max + own));
+            }
+        }
+        true
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            // Not serialized: this is the thread that seeks, while the streaming thread computes.
+            gst::EventView::FlushStart(_) => {
+                self.cancel.cancel();
+                self.slot.wake();
+            }
+            // Serialized: no frame is being computed.
+            gst::EventView::FlushStop(_) => {
+                self.cancel.reset();
+                self.forget();
+            }
+            gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => self.forget(),
+            _ => {}
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn src_event(&self, mut event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Navigation
+            && let Some(scale) = lock(&self.negotiated).as_ref().map(|n| f64::from(n.scale))
+        {
+            let structure = event.make_mut().structure_mut();
+            for field in ["pointer_x", "pointer_y"] {
+                if let Ok(position) = structure.get::<f64>(field) {
+                    structure.set(field, position / scale);
+                }
+            }
+        }
+        self.parent_src_event(event)
+    }
+
+    fn transform_meta<'a>(
+        &self,
+        outbuf: &mut gst::BufferRef,
+        meta: gst::MetaRef<'a, gst::Meta>,
+        inbuf: &'a gst::BufferRef,
+    ) -> bool {
+        // GstVideoFilter keeps only what depends on nothing but the picture; regions of interest would be lost.
+        if !meta.tags_contain_only(&["video", "orientation", "size"]) {
+            return self.parent_transform_meta(outbuf, meta, inbuf);
+        }
+        if !meta.tags().iter().any(|tag| tag.as_str() == "size") {
+            return true;
+        }
+        if let Some(n) = lock(&self.negotiated).clone() {
+            let scaled = gst_video::video_meta::VideoMetaTransformScale::new(&n.input.info, &n.output.info);
+            if meta.transform(outbuf, &scaled).is_err() {
+                gst::debug!(
+                    CAT,
+                    imp = self,
+                    "a meta that depends on the size cannot be scaled and is left out"
+                );
+            }
+        }
+        false
+    }
+
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        inbuf: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let result = self.parent_submit_input_buffer(is_discont, inbuf);
+        // The only reason of the base class to drop a buffer is that it is late.
+        if result == Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED) {
+            lock(&self.counters).late += 1;
+        }
+        result
+    }
+
+    fn transform(
+        &self,
+        inbuf: &gst::Buffer,
+        outbuf: &mut gst::BufferRef,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let negotiated = lock(&self.negotiated).clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let Ok(in_map) = inbuf.map_readable() else {
+            return self.invalid("it cannot be mapped");
+        };
+        let input = match negotiated.input.read(inbuf, &in_map) {
+            Ok(input) => input,
+            Err(why) => return self.invalid(&why),
+        };
+        let unusable = |why: &str| {
+            gst::element_imp_error!(
+                self,
+                gst::ResourceError::Write,
+                ("Cannot write the output frame: {why}")
+            );
+            gst::FlowError::Error
+        };
+        let planes = negotiated.output.planes(outbuf).map_err(|why| unusable(&why))?;
+        let mut out_map = outbuf.map_writable().map_err(|_| unusable("it cannot be mapped"))?;
+        let mut output = negotiated.output.write(&planes, &mut out_map).map_err(|why| unusable(&why))?;
+        let engine = self.slot.wait(&self.cancel)?;
+        self.compute(&engine, &input, &mut output, negotiated.scale)
+    }
+}
+
+impl VideoFilterImpl for Upscale {
+    fn set_info(
+        &self,
+        incaps: &gst::Caps,
+        in_info: &gst_video::VideoInfo,
+        outcaps: &gst::Caps,
+        out_info: &gst_video::VideoInfo,
+    ) -> Result<(), gst::LoggableError> {
+        let scale = out_info.width() / in_info.width().max(1);
+        let known = [Scale::X4, Scale::X8].iter().any(|&s| s as u32 == scale);
+        let exact =
+            (in_info.width() * scale, in_info.height() * scale) == (out_info.width(), out_info.height());
+        let pictures = Picture::new(in_info).zip(Picture::new(out_info));
+        let (true, true, Some((input, output))) = (known, exact, pictures) else {
+            // Only a base class that ignores `transform_caps` comes here.
+            let text = format!("Cannot make {outcaps} of {incaps}");
+            gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}"));
+            return Err(gst::loggable_error!(CAT, "{text}"));
+        };
+        *lock(&self.negotiated) = Some(Arc::new(Negotiated { input, output, scale }));
+        self.forget();
+        Ok(())
+    }
+
+    /// Never called: `transform` maps the frames itself.
+    fn transform_frame(
+        &self,
+        _inframe: &gst_video::VideoFrameRef<&gst::BufferRef>,
+        _outframe: &mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        Err(gst::FlowError::NotSupported)
+    }
+}

@@ -1,0 +1,196 @@
+//! Timestamps, events, metas, and how fast a frame in work is given up.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+use crate::util::{Pipe, harness, stat};
+
+/// A frame that takes the reference executor seconds.
+const SLOW: &str = "videotestsrc ! video/x-raw,format=RGB,width=320,height=240";
+
+/// Budget of a flush or a shutdown on a loaded machine: the reference executor ends the operation in work, which
+/// grows with the picture.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+fn computing(p: &Pipe) {
+    p.until("model", |e| e.property::<gst::Structure>("stats").get::<u32>("engine-users").unwrap() > 0);
+    // The frame begins right after the model is there.
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn times_and_flags_are_kept() {
+    let mut h = harness("4", "video/x-raw,format=GRAY8,width=8,height=8,framerate=25/1");
+    for i in 0..3_u64 {
+        let mut buffer = gst::Buffer::with_size(64).unwrap();
+        let b = buffer.get_mut().unwrap();
+        b.set_pts(gst::ClockTime::from_mseconds(40 * i + 7));
+        b.set_duration(gst::ClockTime::from_mseconds(40));
+        b.set_offset(100 + i);
+        if i == 1 {
+            b.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::DELTA_UNIT);
+        }
+        h.push(buffer).unwrap();
+        let out = h.pull().unwrap();
+        assert_eq!(out.pts(), Some(gst::ClockTime::from_mseconds(40 * i + 7)));
+        assert_eq!(out.duration(), Some(gst::ClockTime::from_mseconds(40)));
+        assert_eq!(out.offset(), 100 + i);
+        assert_eq!(out.flags().contains(gst::BufferFlags::DISCONT), i == 1);
+    }
+}
+
+#[test]
+fn regions_grow_with_the_picture() {
+    let mut h = harness("4", "video/x-raw,format=GRAY8,width=8,height=8,framerate=25/1");
+    let mut buffer = gst::Buffer::with_size(64).unwrap();
+    gst_video::VideoRegionOfInterestMeta::add(buffer.get_mut().unwrap(), "face", (1, 2, 3, 4));
+    h.push(buffer).unwrap();
+    let out = h.pull().unwrap();
+    assert_eq!(out.meta::<gst_video::VideoRegionOfInterestMeta>().unwrap().rect(), (4, 8, 12, 16));
+}
+
+#[test]
+fn the_pointer_is_mapped_back() {
+    let mut h = harness("4", "video/x-raw,format=GRAY8,width=8,height=8,framerate=25/1");
+    h.push(gst::Buffer::with_size(64).unwrap()).unwrap();
+    let structure = gst::Structure::builder("application/x-gst-navigation")
+        .field("event", "mouse-move")
+        .field("pointer_x", 30.0)
+        .field("pointer_y", 8.0)
+        .build();
+    h.push_upstream_event(gst::event::Navigation::new(structure));
+    let event = loop {
+        let event = h.pull_upstream_event().unwrap();
+        if event.type_() == gst::EventType::Navigation {
+            break event;
+        }
+    };
+    let s = event.structure().unwrap();
+    assert_eq!((s.get::<f64>("pointer_x").unwrap(), s.get::<f64>("pointer_y").unwrap()), (7.5, 2.0));
+}
+
+#[test]
+fn a_frame_in_work_ends_at_once() {
+    let p = Pipe::play(&format!("{SLOW} ! ssmoesr name=sr ! fakesink sync=false"));
+    computing(&p);
+    let before = stat(&p.element, "frames");
+    let started = Instant::now();
+    p.element.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::from_seconds(3)).unwrap();
+    let seek = started.elapsed();
+    std::thread::sleep(Duration::from_millis(300));
+    let started = Instant::now();
+    p.state(gst::State::Null);
+    let stop = started.elapsed();
+    let (frames, cancelled) = (stat(&p.element, "frames") - before, stat(&p.element, "cancelled"));
+    println!("flushing seek {seek:?}, to NULL {stop:?}; {frames} frames done, {cancelled} given up");
+    assert!(seek < AT_ONCE && stop < AT_ONCE, "{seek:?} {stop:?}");
+    assert!(frames > 0 || cancelled == 2);
+}
+
+#[test]
+fn frames_flow_after_a_flush() {
+    let p = Pipe::new(
+        "videotestsrc num-buffers=3 ! video/x-raw,format=GRAY8,width=16,height=12 ! ssmoesr name=sr ! \
+         fakesink sync=false",
+    );
+    p.state(gst::State::Paused);
+    p.wait(gst::MessageType::AsyncDone);
+    p.state(gst::State::Playing);
+    for s in 1..4 {
+        p.pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::from_seconds(s)).unwrap();
+    }
+    let before = stat(&p.element, "frames");
+    p.wait(gst::MessageType::Eos);
+    assert!(stat(&p.element, "frames") > before);
+}
+
+#[test]
+fn a_storm_of_seeks_and_states() {
+    let p = Pipe::play(
+        "videotestsrc ! video/x-raw,format=RGB,width=32,height=24 ! ssmoesr name=sr ! fakesink sync=false",
+    );
+    let mut worst = Duration::ZERO;
+    for i in 0..30_u64 {
+        std::thread::sleep(Duration::from_millis(i % 7 * 5));
+        let started = Instant::now();
+        match i % 5 {
+            3 => p.state(gst::State::Ready),
+            4 => p.state(gst::State::Playing),
+            _ => {
+                // Fails where no data has passed since READY, as for any element.
+                let _ = p.pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::from_mseconds(i * 40));
+            }
+        }
+        worst = worst.max(started.elapsed());
+    }
+    println!("30 seeks and state changes, worst {worst:?}");
+    assert!(worst < AT_ONCE, "{worst:?}");
+    assert!(p.pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::Error]).is_none());
+}
+
+#[test]
+fn the_way_to_null_does_not_wait_for_a_model() {
+    // A key of its own, so that the model is loaded anew.
+    let p = Pipe::new("videotestsrc ! ssmoesr name=sr threads=2 ! fakesink");
+    let started = Instant::now();
+    p.state(gst::State::Paused);
+    let pause = started.elapsed();
+    let started = Instant::now();
+    p.state(gst::State::Null);
+    println!("to PAUSED {pause:?}, to NULL {:?}", started.elapsed());
+    assert!(pause < AT_ONCE && started.elapsed() < AT_ONCE);
+}
+
+#[test]
+fn late_frames_are_kept_unless_asked() {
+    for (qos, all) in [("", true), ("qos=true", false)] {
+        let p = Pipe::play(&format!(
+            "videotestsrc num-buffers=12 ! video/x-raw,format=GRAY8,width=16,height=12,framerate=500/1 ! \
+             ssmoesr name=sr {qos} ! fakesink sync=true qos=true max-lateness=1000000"
+        ));
+        p.wait(gst::MessageType::Eos);
+        let (frames, late) = (stat(&p.element, "frames"), stat(&p.element, "dropped-late"));
+        println!("qos {qos:?}: {frames} computed, {late} dropped");
+        assert_eq!(frames + late, 12);
+        assert_eq!(frames == 12, all);
+    }
+}
+
+#[test]
+fn live_pipelines_are_told_the_latency() {
+    let p = Pipe::play(
+        "videotestsrc is-live=true ! video/x-raw,format=GRAY8,width=32,height=32,framerate=2/1 ! ssmoesr name=sr ! \
+         fakesink name=sink sync=false",
+    );
+    p.until("second frame", |e| stat(e, "frames") > 1);
+    let latency = |pad: &str| {
+        let mut query = gst::query::Latency::new();
+        assert!(p.element.static_pad(pad).unwrap().query(query.query_mut()));
+        query.result().1
+    };
+    let mut upstream = gst::query::Latency::new();
+    assert!(p.element.static_pad("sink").unwrap().peer().unwrap().query(upstream.query_mut()));
+    let own = latency("src") - upstream.result().1;
+    let last = gst::ClockTime::from_mseconds(stat(&p.element, "average-frame-ms"));
+    println!("latency of the element {own}, average frame {last}");
+    assert!(own >= last);
+}
+
+#[test]
+fn the_end_comes_after_the_last_frame() {
+    let p = Pipe::play(
+        "videotestsrc num-buffers=2 ! video/x-raw,format=GRAY8,width=16,height=12 ! ssmoesr name=sr ! \
+         fakesink name=sink signal-handoffs=true sync=false",
+    );
+    let (sender, receiver) = mpsc::channel();
+    let sink = p.pipeline.by_name("sink").unwrap();
+    sink.connect("handoff", false, move |_| {
+        let _ = sender.send(());
+        None
+    });
+    p.wait(gst::MessageType::Eos);
+    assert!(receiver.try_iter().count() <= 2);
+    assert_eq!(stat(&p.element, "frames"), 2);
+}

@@ -1,0 +1,102 @@
+//! The README's commands, run as they stand on tiny input.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Lines of all `sh` blocks.
+fn commands(readme: &str) -> Vec<&str> {
+    let mut inside = false;
+    let mut out = Vec::new();
+    for line in readme.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => out.push(line),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Where cargo put what it built: the command and the plug-in, in this profile instead of `release`.
+fn built() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let folder = exe.parent().and_then(Path::parent).unwrap().to_path_buf();
+    assert!(folder.join("ssmoesr").is_file(), "run with `cargo test --workspace`: it builds the command");
+    folder
+}
+
+fn shell(folder: &Path, line: &str) {
+    let built = built();
+    let path = format!("{}:{}", built.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", line])
+        .current_dir(folder)
+        .env("PATH", path)
+        .env("GST_PLUGIN_PATH", folder.join("plugins"))
+        .env("GST_REGISTRY", folder.join("registry"))
+        .env_remove("SSMOESR_MODEL")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_commands_work() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let commands = commands(&readme);
+    assert_eq!(commands.len(), 9, "{commands:?}");
+
+    let room = tempfile::tempdir().unwrap();
+    let room = room.path();
+    let plugin = [built().join("deps/libgstssmoesr.so"), built().join("libgstssmoesr.so")];
+    let plugin = plugin.iter().find(|p| p.is_file()).expect("cargo builds the plug-in with the workspace");
+    std::fs::create_dir_all(room.join("plugins")).unwrap();
+    std::fs::create_dir(room.join("album")).unwrap();
+    std::fs::copy(plugin, room.join("plugins/libgstssmoesr.so")).unwrap();
+    let tiny = "videotestsrc num-buffers=1 ! video/x-raw,width=32,height=16";
+    for line in [
+        &format!("gst-launch-1.0 -q {tiny} ! jpegenc ! filesink location=photo.jpg"),
+        &format!("gst-launch-1.0 -q {tiny} ! videoconvert ! pngenc ! filesink location=album/one.png"),
+        &format!("gst-launch-1.0 -q {tiny} ! videoconvert ! x264enc ! mp4mux ! filesink location=in.mp4"),
+    ] {
+        shell(room, line);
+    }
+
+    for line in commands {
+        if let Some(targets) = line.strip_prefix("make ") {
+            // What they run is tested elsewhere; here, that make knows them.
+            let make = Command::new("make").arg("-n").args(targets.split(' ')).current_dir(root()).output();
+            assert!(make.unwrap().status.success(), "{line}");
+        } else if let Some(export) = line.strip_prefix("export ") {
+            assert_eq!(export, "GST_PLUGIN_PATH=$PWD/target/release");
+        } else {
+            shell(room, line);
+        }
+    }
+    for made in ["large.png", "enlarged/one.png", "piped.png", "out.mp4"] {
+        assert!(std::fs::metadata(room.join(made)).is_ok_and(|m| m.len() > 100), "{made}");
+    }
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let mut links = 0;
+    for document in ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/ROADMAP.md"] {
+        let document = root().join(document);
+        let text = std::fs::read_to_string(&document).unwrap();
+        for part in text.split("](").skip(1) {
+            let link = part.split(')').next().unwrap();
+            if !link.starts_with("http") {
+                assert!(document.parent().unwrap().join(link).exists(), "{}: {link}", document.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 8, "{links}");
+}

@@ -1,0 +1,222 @@
+"""Fast checks of the training package: `python3 -m unittest discover -s tests -t .`"""
+import os
+import tempfile
+import unittest
+
+import numpy as np
+import torch
+
+from ssmoesr_training import degrade, export, losses, measure, tensors
+from ssmoesr_training.decoder import AFF, Decoder
+from ssmoesr_training.model import Model
+from ssmoesr_training.network import DEFAULT, Attention, Condition, Denoiser, SpaceLinear
+from ssmoesr_training.resize import enlarge, matrix, resize, shrink
+from ssmoesr_training.schedule import Shift
+from ssmoesr_training.transform import Transform
+
+
+def randomised(module, seed=0, deviation=0.05):
+    """Gives every parameter random values, so that no branch is zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in module.parameters():
+            value.copy_(deviation * torch.randn(value.shape, generator=generator))
+    return module.eval()
+
+
+class Resize(unittest.TestCase):
+    def test_rows_sum_to_one(self):
+        for sizes in ((64, 16), (16, 64), (50, 37), (7, 28)):
+            for border in ("symmetric", "edge"):
+                sums = matrix(*sizes, border).sum(1)
+                np.testing.assert_allclose(sums, 1.0, atol=1e-12)
+
+    def test_interior_of_enlarging_is_keys_kernel(self):
+        # Centre of output 32 is 32.5 / 4 - 0.5 = 7.625: offsets -1.625, -0.625, 0.375, 1.375.
+        row = matrix(16, 64, "edge")[32]
+        expected = [-0.0439453125, 0.3896484375, 0.7275390625, -0.0732421875]
+        np.testing.assert_allclose(row[6:10], expected)
+        self.assertEqual(np.count_nonzero(row), 4)
+
+    def test_shrinking_a_constant(self):
+        flat = np.full((3, 32, 48), 77, np.uint8)
+        np.testing.assert_array_equal(shrink(flat), np.full((3, 8, 12), 77))
+
+    def test_torch_and_numpy_agree(self):
+        x = np.random.default_rng(0).random((3, 9, 14)).astype(np.float32)
+        want = resize(x.astype(np.float64), 36, 56, "edge")
+        np.testing.assert_allclose(enlarge(torch.from_numpy(x)).numpy(), want, atol=1e-5)
+
+
+class Schedule(unittest.TestCase):
+    def test_published_values(self):
+        roots = np.sqrt(Shift().eta)
+        expected = [0.0, 0.1, 0.520096, 0.761382, 0.99]
+        np.testing.assert_allclose(roots, expected, atol=1e-6)
+
+    def test_step_keeps_the_marginal(self):
+        schedule = Shift()
+        generator = torch.Generator().manual_seed(0)
+        r = torch.tensor(0.7, dtype=torch.float64)
+
+        def noise():
+            return torch.randn(400000, generator=generator, dtype=torch.float64)
+
+        x = schedule.noised(r, 4, noise())
+        for noisy in (True, False):
+            y = schedule.step(x, r, 4, 2, noise() if noisy else None)
+            self.assertAlmostEqual(float(y.mean()), (1 - schedule.eta[2]) * 0.7, delta=0.01)
+            self.assertAlmostEqual(float(y.std()), 2 * schedule.eta[2] ** 0.5, delta=0.01)
+
+    def test_first_expert_sees_no_noise(self):
+        self.assertEqual(Shift().input_scale(4), 0.0)
+        self.assertAlmostEqual(Shift().input_scale(1), 1 / 1.04**0.5)
+
+
+class Losses(unittest.TestCase):
+    def test_zero_for_equal_pictures(self):
+        x = torch.rand(2, 3, 16, 16)
+        self.assertEqual(float(losses.focal_frequency(x, x)), 0.0)
+
+    def test_focal_frequency_of_one_wave(self):
+        # Two conjugate coefficients of magnitude a * n / 2 carry the whole difference.
+        n, a = 16, 0.1
+        wave = a * torch.cos(2 * np.pi * 3 * torch.arange(n) / n).expand(1, 3, n, n)
+        value = float(losses.focal_frequency(wave, torch.zeros_like(wave)))
+        self.assertAlmostEqual(value, 2 * (a * n / 2) ** 2 / (n * n), places=6)
+
+    def test_latent_losses(self):
+        a, b, sigma = torch.zeros(2, 4, 5, 5), torch.ones(2, 4, 5, 5), torch.full((4,), 0.5)
+        self.assertAlmostEqual(float(losses.latent_l1(a, b, sigma)), 0.5, places=5)
+        self.assertAlmostEqual(float(losses.latent_rms(a, b, sigma)), 0.5, places=5)
+        self.assertAlmostEqual(float(losses.latent_mse(a, b, sigma)), 0.25, places=5)
+
+
+class SpaceExperts(unittest.TestCase):
+    def test_equation_5(self):
+        layer = SpaceLinear(2, 3, 4)
+        with torch.no_grad():
+            for i in range(4):
+                layer.weight[i], layer.bias[i] = float(i), 10.0 * i
+        layer.share(0.9)
+        for i in range(4):
+            others = (6.0 - i) / 3
+            expected = 0.9 * i + 0.1 * others
+            self.assertAlmostEqual(layer.weight[i, 0, 0, 0, 0].item(), expected, 5)
+            self.assertAlmostEqual(layer.bias[i, 0].item(), 10 * expected, 4)
+
+    def test_sharing_keeps_the_mean(self):
+        layer = SpaceLinear(2, 3, 4)
+        before = layer.weight.mean(0).clone()
+        layer.share(0.5)
+        torch.testing.assert_close(layer.weight.mean(0), before)
+
+    def test_equal_experts_give_the_folded_result(self):
+        attention = Attention(16, 8, 8, 2, 4)
+        with torch.no_grad():
+            for layer in (attention.ffn1, attention.ffn2):
+                layer.weight.copy_(torch.randn(layer.weight.shape[1:]).expand_as(layer.weight))
+        x = torch.randn(2, 16, 8, 16)
+        split = attention.train().mixture(x)
+        torch.testing.assert_close(split, attention.eval().mixture(x), atol=1e-4, rtol=1e-4)
+
+
+class Filter(unittest.TestCase):
+    def test_windows_are_independent(self):
+        block = randomised(AFF(8, 8, 2, 0.1, 0.01))
+        x = torch.randn(1, 8, 8, 16)
+        together = block.filtered(x)
+        torch.testing.assert_close(together[..., 8:], block.filtered(x[..., 8:]))
+
+    def test_against_plain_numpy(self):
+        block = randomised(AFF(4, 4, 2, 0.1, 0.01), deviation=0.5)
+        x = torch.randn(1, 4, 4, 4)
+        spectrum = np.fft.rfft2(x[0].numpy(), norm="ortho").reshape(2, 2, 4, 3)
+        w1, b1, w2, b2 = (
+            v.detach().numpy()[0] + 1j * v.detach().numpy()[1]
+            for v in (block.w1, block.b1, block.w2, block.b2)
+        )
+
+        def parts(z, function):
+            return function(z.real) + 1j * function(z.imag)
+
+        h = np.einsum("gdyx,gde->geyx", spectrum, w1) + b1[:, :, None, None]
+        h = parts(h, lambda v: np.where(v > 0, v, 0.1 * v))
+        h = np.einsum("gdyx,gde->geyx", h, w2) + b2[:, :, None, None]
+        h = parts(h, lambda v: np.tanh(np.sign(v) * np.maximum(np.abs(v) - 0.01, 0)))
+        want = np.fft.irfft2((h * spectrum).reshape(4, 4, 3), s=(4, 4), norm="ortho")
+        np.testing.assert_allclose(block.filtered(x)[0].detach().numpy(), want, atol=1e-5)
+
+
+class Files(unittest.TestCase):
+    def test_tensors_round_trip(self):
+        arrays = {"b": np.arange(6, dtype=np.float16).reshape(2, 3), "a": np.ones(1, np.float32)}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "x.safetensors")
+            tensors.save(path, arrays, {"licence": "CC0-1.0"})
+            loaded = tensors.load(path)
+        self.assertEqual(sorted(loaded), ["a", "b"])
+        for name, array in arrays.items():
+            self.assertEqual(loaded[name].dtype, array.dtype)
+            np.testing.assert_array_equal(loaded[name], array)
+
+    def test_export_round_trip(self):
+        config = DEFAULT
+        condition = randomised(Condition(32, 1), 1)
+        denoiser = randomised(Denoiser(16, 32, config["denoiser"], 4), 2)
+        decoder = randomised(Decoder(16, config["decoder"]), 3)
+        transform = Transform.fit([0.05 * torch.randn(4, 3, 32, 32)], 16)
+        lr = torch.rand(1, 3, 32, 32)
+
+        def named(prefix, module):
+            return {f"{prefix}.{n}": v for n, v in module.state_dict().items()}
+
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            export.write_file(folder, "condition", named("condition", condition))
+            for t in range(1, 5):
+                export.write_file(folder, f"expert{t}", named("denoiser", denoiser))
+            state = dict(named("decoder", decoder), **transform.tensors())
+            export.write_file(folder, "decoder", state)
+            export.write_config(folder)
+            model = Model(folder)
+            for name, digest in model.config["files"].items():
+                self.assertEqual(digest, tensors.sha256(os.path.join(folder, name)))
+            z = model.denoise(torch.randn(1, 16, 32, 32), model.condition(lr), 4)
+            want = denoiser(torch.zeros(1, 16, 32, 32), condition(lr))
+            # f16 keeps 11 bits; the errors of some forty layers add up.
+            torch.testing.assert_close(z, want, atol=0.02 * float(want.abs().max()), rtol=0.0)
+            self.assertEqual(model.upscale(lr[..., :20, :27], (4, 1)).shape, (1, 3, 80, 108))
+
+    def test_weights_that_are_not_finite_are_refused(self):
+        with self.assertRaises(ValueError):
+            export.to_numpy({"decoder.x.weight": torch.full((1,), float("nan"))})
+
+
+class Picture(unittest.TestCase):
+    def test_transform_inverts_within_its_span(self):
+        transform = Transform.fit([torch.randn(8, 3, 16, 16)], 48)
+        r = torch.randn(1, 3, 8, 8)
+        torch.testing.assert_close(transform.decode(transform.encode(r)), r, atol=1e-4, rtol=0.0)
+
+    def test_degraded_size_and_type(self):
+        hr = np.random.default_rng(0).integers(0, 256, (3, 96, 64), dtype=np.uint8)
+        for seed in range(8):
+            lr = degrade.degrade(hr, np.random.default_rng(seed))
+            self.assertEqual((lr.shape, lr.dtype), ((3, 24, 16), np.uint8))
+
+    def test_grid_is_seen(self):
+        rng = np.random.default_rng(0)
+        plain = rng.integers(100, 110, (3, 64, 64)).astype(np.uint8)
+        grid = plain.copy()
+        grid[:, ::4, ::4] += 20
+        self.assertLess(measure.phase_spread(plain), 0.1)
+        self.assertGreater(measure.phase_spread(grid), 0.5)
+
+    def test_equal_pictures(self):
+        x = np.random.default_rng(0).integers(0, 256, (3, 40, 40), dtype=np.uint8)
+        self.assertEqual(measure.psnr_y(x, x), 99.0)
+        self.assertAlmostEqual(measure.ssim_y(x, x), 1.0)
+
+
+if __name__ == "__main__":
+    unittest.main()
