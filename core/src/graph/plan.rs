@@ -114,3 +114,7 @@ impl Plan {
         Self { steps, offsets, arena_len, peak_len }
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
