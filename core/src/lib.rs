@@ -7,12 +7,37 @@ mod error;
 mod exec;
 #[cfg(feature = "files")]
 mod files;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each room offers its whole vocabulary; some words only tests speak yet"
+)]
 mod graph;
 mod model;
 mod options;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each room offers its whole vocabulary; some words only tests speak yet"
+)]
 mod pixels;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each room offers its whole vocabulary; some words only tests speak yet"
+)]
 mod sampler;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each room offers its whole vocabulary; some words only tests speak yet"
+)]
 mod tiles;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each room offers its whole vocabulary; some words only tests speak yet"
+)]
 mod weights;
 
 pub use engine::{
