@@ -32,7 +32,7 @@ started=$(date +%s.%N)
 gst-launch-1.0 -q "${source[@]}" ! identity "eos-after=$((frames + 1))" ! tee name=low \
     low. ! queue ! ssmoesr "scale=$scale" ! progressreport name=demo update-freq=10 ! tee name=high \
     high. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! videoconvert ! \
-    video/x-raw,format=I420 ! x264enc bitrate=8000 speed-preset=veryfast ! h264parse ! mp4mux ! filesink location=out/demo.mp4 \
+    video/x-raw,format=I420 ! x264enc bitrate=8000 speed-preset=veryfast ! mp4mux ! filesink location=out/demo.mp4 \
     low. ! "${pictures[@]}" "location=$work/low-%04d.png" \
     high. ! "${pictures[@]}" "location=$work/high-%04d.png"
 ended=$(date +%s.%N)
