@@ -24,7 +24,7 @@ pub(super) fn aff_unet(
     let [_, m1, m2, m3] = *config.ch_mult.as_slice() else {
         return Err(Error::model(format!("{at}: {} levels, there must be 4", config.ch_mult.len())));
     };
-    let mut block = |g: &mut Builder, part: &str, x: Value, out: usize| {
+    let block = |g: &mut Builder, part: &str, x: Value, out: usize| {
         aff_block(g, &format!("{at}.{part}"), x, out, config, groups)
     };
     let x1 = block(g, "conv1", x, m1 * c)?;
