@@ -399,9 +399,11 @@ impl Filter<'_> {
             if *bounded { s.tanh() } else { s }
         };
         let mut out = vec![Vec::new(); spectra.len()];
-        for bin in 0..spectra[0].len() {
+        // By the bin over all channels, not by the channel.
+        let pick = |channel: usize, bin: usize| spectra[channel][bin];
+        for bin in 0..spectra.first().map_or(0, Vec::len) {
             for block in 0..self.blocks {
-                let x: Vec<Complex> = (0..inner).map(|i| spectra[block * inner + i][bin]).collect();
+                let x: Vec<Complex> = (0..inner).map(|i| pick(block * inner + i, bin)).collect();
                 let first = self.layer(&x, block, self.hidden, self.w[0], self.w[1]);
                 let first: Vec<Complex> = first.into_iter().map(|(r, i)| (leaky(r), leaky(i))).collect();
                 let second = self.layer(&first, block, inner, self.w[2], self.w[3]);
