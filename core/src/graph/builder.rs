@@ -205,7 +205,7 @@ impl Builder {
     /// Group norm with `name.weight`, `name.bias`.
     pub fn group_norm(&mut self, name: &str, x: Value, groups: usize, eps: f32) -> Result<Value> {
         let shape = self.shape(x);
-        if groups == 0 || shape[1] % groups != 0 {
+        if groups == 0 || !shape[1].is_multiple_of(groups) {
             return Err(misfit(name, &format!("{} channels do not split into {groups} groups", shape[1])));
         }
         let weight = self.weight(format!("{name}.weight"), &[shape[1]])?;
@@ -366,7 +366,7 @@ impl Builder {
         bounded: bool,
     ) -> Result<Value> {
         let shape = self.shape(x);
-        if blocks == 0 || hidden_factor == 0 || shape[1] % blocks != 0 {
+        if blocks == 0 || hidden_factor == 0 || !shape[1].is_multiple_of(blocks) {
             return Err(misfit(name, &format!("{} channels do not split into {blocks} blocks", shape[1])));
         }
         self.check_window(name, window, shape[2], shape[3])?;
@@ -385,7 +385,7 @@ impl Builder {
 
     fn check_window(&self, name: &str, window: Option<usize>, h: usize, w: usize) -> Result<()> {
         match window {
-            Some(side) if side == 0 || h % side != 0 || w % side != 0 => {
+            Some(side) if side == 0 || !h.is_multiple_of(side) || !w.is_multiple_of(side) => {
                 Err(misfit(name, &format!("a {h}x{w} map does not split into windows of {side}")))
             }
             _ => Ok(()),

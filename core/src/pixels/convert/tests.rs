@@ -154,6 +154,7 @@ fn known_colours() {
         frame.plane_mut(1).chunks_exact_mut(2).for_each(|uv| uv.copy_from_slice(&yuv[1..]));
         let (rgb, alpha) = to_canvas(&frame.view()).unwrap();
         assert!(alpha.is_none());
+        #[allow(clippy::needless_range_loop, reason = "one index for three pictures")]
         for c in 0..3 {
             // Three codes are integers: red is only met to within a code or so.
             assert!(rgb.plane(c).iter().all(|v| (v - want[c]).abs() < 0.005), "{yuv:?}: {rgb:?}");
