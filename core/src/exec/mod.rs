@@ -2,6 +2,8 @@
 
 #[cfg(feature = "reference")]
 mod candle;
+#[allow(dead_code, reason = "kernels come before the executor that calls them")]
+mod cpu;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]

@@ -1,0 +1,6 @@
+//! The CPU executor: the graph lowered to fused steps over one arena, channels last, with kernels for the
+//! instruction sets of [`simd::Level`] and a thread pool of its own.
+
+pub(crate) mod map;
+pub(crate) mod pool;
+pub(crate) mod simd;
