@@ -251,6 +251,16 @@ pub(crate) struct Portable;
 type Eight = [f32; 8];
 
 macro_rules! lanewise {
+    ($a:ident, $e:expr) => {{
+        let mut r = [0.0; 8];
+        let mut i = 0;
+        while i < 8 {
+            let $a = $a[i];
+            r[i] = $e;
+            i += 1;
+        }
+        r
+    }};
     ($a:ident, $b:ident, $e:expr) => {{
         let mut r = [0.0; 8];
         let mut i = 0;
@@ -324,26 +334,17 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn sqrt(a: Eight) -> Eight {
-        lanewise!(a, a, {
-            let _ = a;
-            a.sqrt()
-        })
+        lanewise!(a, a.sqrt())
     }
     #[inline(always)]
     unsafe fn round(a: Eight) -> Eight {
         // Adding and taking away 1.5 * 2^23 rounds to even for |x| < 2^22, as exponents are here.
         const BIG: f32 = 12_582_912.0;
-        lanewise!(a, a, {
-            let _ = a;
-            (a + BIG) - BIG
-        })
+        lanewise!(a, (a + BIG) - BIG)
     }
     #[inline(always)]
     unsafe fn exp2i(k: Eight) -> Eight {
-        lanewise!(k, k, {
-            let _ = k;
-            f32::from_bits(((k as i32 + 127) as u32) << 23)
-        })
+        lanewise!(k, f32::from_bits(((k as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
     unsafe fn sum(a: Eight) -> f32 {
@@ -580,7 +581,7 @@ mod tests {
                     if v > 0.0 { v } else { f64::from(0.1f32) * v },
                 ];
                 for (k, w) in wanted.iter().enumerate() {
-                    let scale = if k == 0 { w.abs() } else { w.abs().max(1.0) };
+                    let scale = if k == 0 { w.abs() } else { v.abs().max(1.0) };
                     worst[k] = worst[k].max((f64::from(y[k * n + i]) - w).abs() / scale);
                 }
             }
