@@ -44,6 +44,22 @@ pub(crate) trait Lanes: Simd {
     }
 }
 
+/// The body once for each number below a constant of at most eight. Loops over accumulators are not unrolled by the
+/// compiler early enough at every optimisation level, and then the accumulators stay in memory.
+macro_rules! unrolled {
+    ($i:ident < $n:ident, $body:block) => {
+        unrolled!(@ $i $n $body 0 1 2 3 4 5 6 7)
+    };
+    (@ $i:ident $n:ident $body:block $($k:literal)*) => {
+        $(if $k < $n {
+            #[allow(non_upper_case_globals, reason = "stands for a loop variable")]
+            const $i: usize = $k;
+            $body
+        })*
+    };
+}
+pub(crate) use unrolled;
+
 /// Where the accumulators of a [`tile`] begin and how they end.
 #[derive(Clone, Copy)]
 pub(crate) enum Start {
@@ -83,48 +99,51 @@ pub(crate) unsafe fn tile<S: Lanes, const R: usize, const N: usize, const START:
         let mut sum = [[S::zero(); N]; R];
         if START == Start::Old as u8 || START == Start::Base as u8 {
             let from = if START == Start::Old as u8 { c.cast_const() } else { extra };
-            for r in 0..R {
-                for v in 0..N {
+            unrolled!(r < R, {
+                unrolled!(v < N, {
                     sum[r][v] = S::load(from.add(r * c_step + v * S::W));
-                }
-            }
+                });
+            });
         } else if START == Start::Rows as u8 {
-            for r in 0..R {
+            unrolled!(r < R, {
                 let x = S::splat(*extra.add(r));
-                for v in 0..N {
+                unrolled!(v < N, {
                     sum[r][v] = x;
-                }
-            }
+                });
+            });
         }
         let (mut ak, mut bk) = (a, b);
         for _ in 0..k {
             let mut right = [S::zero(); N];
-            for v in 0..N {
+            unrolled!(v < N, {
                 right[v] = S::load(bk.add(v * S::W));
-            }
-            for r in 0..R {
+            });
+            unrolled!(r < R, {
                 let left = S::splat(*ak.add(r * row));
-                for v in 0..N {
+                unrolled!(v < N, {
                     sum[r][v] = S::fma(left, right[v], sum[r][v]);
-                }
-            }
+                });
+            });
             ak = ak.add(step);
             bk = bk.add(b_step);
         }
         if START == Start::Scaled as u8 {
-            for v in 0..N {
-                let f = S::load(extra.add(v * S::W));
-                for r in 0..R {
+            let mut f = [S::zero(); N];
+            unrolled!(v < N, {
+                f[v] = S::load(extra.add(v * S::W));
+            });
+            unrolled!(r < R, {
+                unrolled!(v < N, {
                     let at = c.add(r * c_step + v * S::W);
-                    S::store(at, S::fma(S::load(at), f, sum[r][v]));
-                }
-            }
+                    S::store(at, S::fma(S::load(at), f[v], sum[r][v]));
+                });
+            });
         } else {
-            for r in 0..R {
-                for v in 0..N {
+            unrolled!(r < R, {
+                unrolled!(v < N, {
                     S::store(c.add(r * c_step + v * S::W), sum[r][v]);
-                }
-            }
+                });
+            });
         }
     }
 }
