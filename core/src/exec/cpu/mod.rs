@@ -2,6 +2,7 @@
 //! instruction sets of [`simd::Level`] and a thread pool of its own.
 
 pub(crate) mod attention;
+pub(crate) mod codebook;
 pub(crate) mod flash;
 pub(crate) mod lanes;
 pub(crate) mod map;
