@@ -21,8 +21,6 @@ pub(crate) trait Lanes: Simd {
         best: Self::V,
         best_index: Self::V,
     ) -> (Self::V, Self::V);
-    /// `x` with the sign bit of `sign`, for `x` without one.
-    unsafe fn with_sign(x: Self::V, sign: Self::V) -> Self::V;
 
     /// `2^x` for `x <= 126`, relative error about 2e-7; below -126 as at -126.
     #[inline(always)]
@@ -195,14 +193,6 @@ impl Lanes for Portable {
         }
         (v, n)
     }
-    #[inline(always)]
-    unsafe fn with_sign(x: [f32; 8], sign: [f32; 8]) -> [f32; 8] {
-        let mut r = x;
-        for i in 0..8 {
-            r[i] = x[i].copysign(sign[i]);
-        }
-        r
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -247,11 +237,6 @@ mod x86 {
                 (_mm256_blendv_ps(best, value, less), _mm256_blendv_ps(best_index, index, less))
             }
         }
-        #[inline(always)]
-        unsafe fn with_sign(x: __m256, sign: __m256) -> __m256 {
-            // SAFETY: as above.
-            unsafe { _mm256_or_ps(x, _mm256_and_ps(sign, _mm256_set1_ps(-0.0))) }
-        }
     }
 
     impl Lanes for Avx512 {
@@ -288,11 +273,6 @@ mod x86 {
                 let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, best);
                 (_mm512_mask_mov_ps(best, less, value), _mm512_mask_mov_ps(best_index, less, index))
             }
-        }
-        #[inline(always)]
-        unsafe fn with_sign(x: __m512, sign: __m512) -> __m512 {
-            // SAFETY: as above.
-            unsafe { _mm512_or_ps(x, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))) }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod codebook;
+pub(crate) mod fft;
 pub(crate) mod flash;
 pub(crate) mod lanes;
 pub(crate) mod map;
