@@ -4,8 +4,10 @@
 pub(crate) mod attention;
 pub(crate) mod codebook;
 pub(crate) mod fft;
+pub(crate) mod filter;
 pub(crate) mod flash;
 pub(crate) mod lanes;
 pub(crate) mod map;
 pub(crate) mod pool;
 pub(crate) mod simd;
+pub(crate) mod spectrum;
