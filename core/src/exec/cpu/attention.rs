@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::exec::cpu::flash::{self, Block, Head};
+use crate::exec::cpu::lanes::prefetch;
 use crate::exec::cpu::map::{Buffer, Context, Map};
 use crate::exec::cpu::simd::Level;
 use crate::graph::QkvLayout;
@@ -155,6 +156,19 @@ impl Attention {
         cx.run(tasks, &|task, thread| {
             for area in task * each..((task + 1) * each).min(areas) {
                 for head in 0..self.heads {
+                    if area + 1 < areas {
+                        // A share of the next window per head: its pixels lie in many short rows, which the
+                        // processor does not foresee.
+                        let (from, to) = (head * tokens / self.heads, (head + 1) * tokens / self.heads);
+                        for token in from..to {
+                            let pixel = first(area + 1) + token / side * x.w + token % side;
+                            // SAFETY: a pixel of the map.
+                            let start = unsafe { x.pixel(pixel) };
+                            for line in (0..x.c).step_by(16) {
+                                prefetch(start.wrapping_add(line));
+                            }
+                        }
+                    }
                     for query in 0..queries {
                         one(area, head, query, thread);
                     }

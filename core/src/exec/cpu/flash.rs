@@ -10,9 +10,11 @@ use crate::exec::cpu::lanes::{Lanes, Start, copy, tile};
 use crate::exec::cpu::map::padded;
 use crate::exec::cpu::simd::{Level, levels};
 
-/// Queries of a task. The packed keys and values of a block are used this many times; with 512 channels queries,
-/// results and a block of keys still fit an L2 of 1 MB.
+/// Queries of a task: packed keys and values of a block are used this many times.
 const QUERIES: usize = 96;
+/// The same for deep heads, whose keys and values come from memory for each task: 96, 192 and 288 queries take 3.55,
+/// 2.85 and 2.54 s for 16384 tokens of 512 channels (one thread of a Zen 5, test `speed`).
+const DEEP_QUERIES: usize = 288;
 /// The same for windows: all of an 8 x 8 one.
 const WINDOW_QUERIES: usize = 64;
 /// Keys of a block: scores of a tile of queries stay in L1, and rescaling the results costs 2 %.
@@ -51,7 +53,11 @@ impl Block {
     pub(crate) fn new(level: Level, window: bool, tokens: usize, d: usize) -> Self {
         let (rows, vectors) = register_block(level, window);
         let lanes = vectors * level.width();
-        let queries = if window { WINDOW_QUERIES } else { QUERIES };
+        let queries = match (window, d > DEPTH) {
+            (true, _) => WINDOW_QUERIES,
+            (_, true) => DEEP_QUERIES,
+            _ => QUERIES,
+        };
         let depth = if d <= 16 {
             16
         } else if d <= 32 {
@@ -86,11 +92,17 @@ impl Block {
         padded(self.d).max(self.d.next_multiple_of(self.rows))
     }
 
+    /// From panel to panel of the values: a cache line more than their length, for a token is written to all panels
+    /// in a row, and steps of 4096 bytes would meet in one set of L1.
+    fn panel(&self) -> usize {
+        self.keys * self.rows + 16
+    }
+
     /// Where in the scratch: queries, results, keys or values, scores, running values; its length.
     fn parts(&self) -> [usize; 5] {
         let map = self.queries * self.deep();
         let keys = self.d.div_ceil(self.depth) * self.keys * self.depth;
-        let values = self.d.next_multiple_of(self.rows) * self.keys;
+        let values = self.d.div_ceil(self.rows) * self.panel();
         // A cache line between the parts keeps their starts out of step.
         let results = map + 16;
         let packed = results + map + 16;
@@ -229,7 +241,7 @@ unsafe fn block_over<S: Lanes, const R: usize, const N: usize, const D: usize>(b
                 let factor = running.add((t * 3 + 2) * lanes);
                 let mut row = 0;
                 while row < b.d {
-                    let (v, c) = (packed.add(row * b.keys), to.add(row * lanes));
+                    let (v, c) = (packed.add(row / R * b.panel()), to.add(row * lanes));
                     if key == 0 {
                         let start = std::ptr::null();
                         tile::<S, R, N, { Start::Zero as u8 }>(some, v, 1, R, s, lanes, c, lanes, start);
@@ -354,7 +366,7 @@ unsafe fn pack_values<const R: usize>(b: &Block, head: &Head, key: usize, some: 
             let mut j = 0;
             while j + R <= b.d {
                 let row = from.add(j).cast::<[f32; R]>().read_unaligned();
-                to.add(j * b.keys + i * R).cast::<[f32; R]>().write_unaligned(row);
+                to.add(j / R * b.panel() + i * R).cast::<[f32; R]>().write_unaligned(row);
                 j += R;
             }
             if j < b.d {
@@ -362,7 +374,7 @@ unsafe fn pack_values<const R: usize>(b: &Block, head: &Head, key: usize, some: 
                 for r in 0..b.d - j {
                     row[r] = *from.add(j + r);
                 }
-                to.add(j * b.keys + i * R).cast::<[f32; R]>().write_unaligned(row);
+                to.add(j / R * b.panel() + i * R).cast::<[f32; R]>().write_unaligned(row);
             }
         }
     }

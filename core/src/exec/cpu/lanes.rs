@@ -146,6 +146,18 @@ pub(crate) unsafe fn tile<S: Lanes, const R: usize, const N: usize, const START:
     }
 }
 
+/// Asks for the cache line at `p`, which may be any address.
+#[inline(always)]
+pub(crate) fn prefetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint of the base instruction set that never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// Copies `len` values.
 ///
 /// # Safety
