@@ -3,19 +3,27 @@
 
 #![allow(unsafe_code, reason = "hands the arena to the kernels")]
 
-pub(crate) mod attention;
-pub(crate) mod codebook;
-pub(crate) mod conv;
-pub(crate) mod depthwise;
-pub(crate) mod filter;
-pub(crate) mod lower;
-pub(crate) mod map;
-pub(crate) mod moves;
+mod attention;
+mod codebook;
+mod conv;
+mod depthwise;
+mod fft;
+mod filter;
+mod flash;
+mod fuse;
+mod gemm;
+mod im2col;
+mod lanes;
+mod lower;
+mod map;
+mod moves;
 mod pack;
-pub(crate) mod pointwise;
-pub(crate) mod pool;
+mod pointwise;
+mod pool;
 mod run;
-pub(crate) mod simd;
+mod simd;
+mod spectrum;
+mod winograd;
 
 use super::{Executor, Prepared, Visit, Weights, check_io};
 use crate::error::{Error, Result};
