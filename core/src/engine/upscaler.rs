@@ -115,11 +115,16 @@ impl Upscaler {
     pub fn new(options: &Options) -> Result<Self> {
         options.validate()?;
         let (folder, manifest) = locate(options.model.as_deref())?;
-        let device = match (options.device.as_str(), Environment::read()?.device) {
+        let environment = Environment::read()?;
+        let device = match (options.device.as_str(), environment.device) {
             ("auto", Some(device)) => device,
             (device, _) => device.to_owned(),
         };
-        let executor = exec::executor(&device)?;
+        let threads = match (options.threads, environment.threads) {
+            (0, Some(threads)) => threads,
+            (threads, _) => threads,
+        };
+        let executor = exec::executor(&device, threads as usize, environment.cpu.as_deref())?;
         check_files(&folder, &manifest)?;
         // A missing tensor is found now and not in the middle of a film.
         check_tensors(&folder, &manifest)?;

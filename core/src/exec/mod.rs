@@ -2,7 +2,6 @@
 
 #[cfg(feature = "reference")]
 mod candle;
-#[allow(dead_code, reason = "kernels come before the executor that calls them")]
 mod cpu;
 #[cfg(test)]
 mod naive;
@@ -81,24 +80,39 @@ fn check_stop(stop: &AtomicBool) -> Result<()> {
 
 /// Name and description of each executor in this build.
 pub const EXECUTORS: &[(&str, &str)] = &[
+    ("cpu", "own kernels for AVX-512, AVX2 or plain code: the default"),
     #[cfg(feature = "reference")]
     ("reference", "candle on the CPU, f32: the reference that every other executor is held against"),
 ];
 
-/// The executor called `name`; `auto` and `cpu` give the best one for the CPU.
+/// The executor called `name`; `auto` gives the best there is. `threads` is 0 for all processors, `level` the highest
+/// instruction set for the CPU's kernels.
 ///
 /// # Errors
 /// `Device` where this build has none of that name.
-pub fn executor(name: &str) -> Result<Arc<dyn Executor>> {
+pub fn executor(name: &str, threads: usize, level: Option<&str>) -> Result<Arc<dyn Executor>> {
     match name {
+        "auto" | "cpu" => Ok(Arc::new(cpu::Cpu::new(cpu::Level::detect(level), threads))),
         #[cfg(feature = "reference")]
-        "auto" | "cpu" | "reference" => Ok(Arc::new(candle::Candle)),
+        "reference" => Ok(Arc::new(candle::Candle)),
         _ => {
             let known: Vec<&str> = EXECUTORS.iter().map(|e| e.0).collect();
             Err(Error::device(format!(
-                "device `{name}` is not in this build; there are: auto, cpu, {}",
+                "device `{name}` is not in this build; there are: auto, {}",
                 known.join(", ")
             )))
         }
     }
+}
+
+/// Every executor of this build, the CPU's once per instruction set of this machine.
+#[cfg(test)]
+pub(crate) fn all_executors() -> Vec<(String, Arc<dyn Executor>)> {
+    let mut all: Vec<(String, Arc<dyn Executor>)> = Vec::new();
+    for level in cpu::Level::available() {
+        all.push((format!("cpu {level}"), Arc::new(cpu::Cpu::new(level, 2))));
+    }
+    #[cfg(feature = "reference")]
+    all.push(("reference".to_owned(), Arc::new(candle::Candle)));
+    all
 }

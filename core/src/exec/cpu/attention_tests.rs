@@ -57,8 +57,7 @@ fn naive(case: &Case, x: &[f32]) -> Vec<f64> {
             let top = scores.iter().map(|s| s.1).fold(f64::MIN, f64::max);
             let total: f64 = scores.iter().map(|s| (s.1 - top).exp()).sum();
             for i in 0..d {
-                let sum: f64 =
-                    scores.iter().map(|s| (s.1 - top).exp() * at(s.0, channel(head, 2, i))).sum();
+                let sum: f64 = scores.iter().map(|s| (s.1 - top).exp() * at(s.0, channel(head, 2, i))).sum();
                 out[p * c + head * d + i] = sum / total;
             }
         }
@@ -91,7 +90,14 @@ fn run(case: &Case, level: Level, threads: usize, x: &[f32]) -> Vec<f32> {
         .collect();
     let stop = AtomicBool::new(false);
     let cx = Context { level, pool: &pool, scratch: &scratch, stop: &stop };
-    let map = |b: &Buffer, skip: usize, c, stride| Map { start: Ptr::new(b.start().wrapping_add(skip)), n, h, w, c, stride };
+    let map = |b: &Buffer, skip: usize, c, stride| Map {
+        start: Ptr::new(b.start().wrapping_add(skip)),
+        n,
+        h,
+        w,
+        c,
+        stride,
+    };
     // SAFETY: the buffers hold these maps.
     unsafe { op.run(&cx, &map(&from, 0, 3 * c, xs), &map(&to, 16, c, ys)).unwrap() };
     for b in &scratch {
@@ -185,8 +191,7 @@ fn speed() {
                     (0..threads).map(|_| Buffer::zeroed(op.scratch(h, w)).unwrap()).collect();
                 let stop = AtomicBool::new(false);
                 let cx = Context { level, pool: &pool, scratch: &scratch, stop: &stop };
-                let map =
-                    |b: &Buffer, c| Map { start: Ptr::new(b.start()), n, h, w, c, stride: c };
+                let map = |b: &Buffer, c| Map { start: Ptr::new(b.start()), n, h, w, c, stride: c };
                 let mut best = f64::MAX;
                 for _ in 0..times {
                     let begin = Instant::now();

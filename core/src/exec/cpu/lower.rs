@@ -202,9 +202,10 @@ impl<'a> Lowering<'a> {
     }
 
     fn find_tails(&mut self) {
-        let all: Vec<usize> = (0..self.graph.nodes.len()).filter(|&i| self.live[i]).collect();
-        for &i in all.iter().filter(|&&i| self.is_conv(i) || self.is_depthwise(i)) {
-            self.tails[i] = Some(self.tail(i));
+        for i in 0..self.graph.nodes.len() {
+            if self.live[i] && (self.is_conv(i) || self.is_depthwise(i)) {
+                self.tails[i] = Some(self.tail(i));
+            }
         }
     }
 
@@ -297,11 +298,9 @@ impl<'a> Lowering<'a> {
             let convs = self.readers[i].iter().all(|&r| self.is_conv(r));
             self.lazy[i] = match self.op(i) {
                 Op::Activation(_) | Op::UpsampleNearest2 => convs,
-                Op::GroupNorm { .. } | Op::ChannelNorm { kind: ChannelNorm::Rms, .. } => {
-                    self.readers[i].iter().all(|&r| {
-                        self.is_conv(r) || (self.lazy[r] && matches!(self.op(r), Op::Activation(_)))
-                    })
-                }
+                Op::GroupNorm { .. } | Op::ChannelNorm { kind: ChannelNorm::Rms, .. } => self.readers[i]
+                    .iter()
+                    .all(|&r| self.is_conv(r) || (self.lazy[r] && matches!(self.op(r), Op::Activation(_)))),
                 _ => false,
             };
         }

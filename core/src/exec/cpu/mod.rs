@@ -33,7 +33,7 @@ use map::{Buffer, Context, Ptr};
 use pack::{Pack, Packer};
 use pool::Pool;
 use run::{Program, Runner};
-use simd::Level;
+pub(super) use simd::Level;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -37,7 +37,8 @@ impl Pack {
 /// Rows of values, each followed by zeros up to whole vectors.
 fn rows(channels: usize, values: &[&[f32]]) -> Result<Pack> {
     let lanes = padded(channels);
-    let mut all = Buffer::zeroed(lanes * values.len()).ok_or_else(|| Error::limit("no memory for weights"))?;
+    let mut all =
+        Buffer::zeroed(lanes * values.len()).ok_or_else(|| Error::limit("no memory for weights"))?;
     for (row, v) in all.as_mut_slice().chunks_exact_mut(lanes).zip(values) {
         row[..channels].copy_from_slice(v);
     }
@@ -81,7 +82,15 @@ impl Packer<'_> {
                     .map(Pack::Attention)
             }
             (
-                Op::FrequencyFilter { window, blocks, hidden_factor, weights, leaky_slope, softshrink, bounded },
+                Op::FrequencyFilter {
+                    window,
+                    blocks,
+                    hidden_factor,
+                    weights,
+                    leaky_slope,
+                    softshrink,
+                    bounded,
+                },
                 _,
             ) => {
                 let [w1, b1, w2, b2] = weights.map(|id| self.read(id));
@@ -131,7 +140,8 @@ impl Packer<'_> {
         let mut bias = bias.map(|b| self.read(b)).transpose()?;
         for fold in &tail.folds {
             let (factor, shift) = self.factor(*fold)?;
-            for (row, f) in weight.chunks_exact_mut(weight.len() / cout).zip(&factor) {
+            let taps = weight.len() / cout;
+            for (row, f) in weight.chunks_exact_mut(taps).zip(&factor) {
                 row.iter_mut().for_each(|w| *w *= f);
             }
             let b = bias.get_or_insert_with(|| vec![0.0; cout]);

@@ -264,8 +264,7 @@ pub(crate) unsafe fn group_stats(cx: &Context<'_>, x: &Map, op: &GroupStats) -> 
                 let mut var = 0.0;
                 for c in channels.clone() {
                     let d = f64::from(*pivot.add(c)) - mean;
-                    let (s, q) =
-                        (0..chunks).fold((0.0, 0.0), |(s, q), k| (s + at(k, 0, c), q + at(k, 1, c)));
+                    let (s, q) = (0..chunks).fold((0.0, 0.0), |(s, q), k| (s + at(k, 0, c), q + at(k, 1, c)));
                     var += q + 2.0 * d * s + d * d * per as f64;
                 }
                 let inverse = 1.0 / ((var / count).max(0.0) + f64::from(op.eps)).sqrt();

@@ -180,8 +180,8 @@ impl Runner<'_> {
     /// The stored map of `v`.
     fn map(&self, v: Value) -> Result<Map> {
         let lowered = &self.program.lowered;
-        let place =
-            lowered.places[v.index()].ok_or_else(|| Error::internal("a result that is not stored is read"))?;
+        let place = lowered.places[v.index()]
+            .ok_or_else(|| Error::internal("a result that is not stored is read"))?;
         let room = self.program.slots[place.slot];
         let [n, c, h, w] = self.graph().shape(v);
         let start = self.arena.add(room.at + place.channel);
@@ -435,8 +435,7 @@ impl Runner<'_> {
         };
         for n in 0..y.n {
             // SAFETY: one pixel of each map.
-            let (t, out) =
-                unsafe { (*x.pixel(n), std::slice::from_raw_parts_mut(y.pixel(n), y.lanes())) };
+            let (t, out) = unsafe { (*x.pixel(n), std::slice::from_raw_parts_mut(y.pixel(n), y.lanes())) };
             out.fill(0.0);
             for (i, f) in frequencies.iter().enumerate() {
                 out[i] = libm::cosf(t * f);
