@@ -62,7 +62,8 @@ impl Attention {
                     let dx = query % side + side - 1 - key % side;
                     let value = bias[head * table + dy * (2 * side - 1) + dx];
                     // Powers of two inside: one multiplication less per score.
-                    values[head * each + block.bias_at(tokens, query, key)] = value * std::f32::consts::LOG2_E;
+                    values[head * each + block.bias_at(tokens, query, key)] =
+                        value * std::f32::consts::LOG2_E;
                 }
             }
         }

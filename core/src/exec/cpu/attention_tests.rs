@@ -57,8 +57,7 @@ fn naive(case: &Case, x: &[f32]) -> Vec<f64> {
             let top = scores.iter().map(|s| s.1).fold(f64::MIN, f64::max);
             let total: f64 = scores.iter().map(|s| (s.1 - top).exp()).sum();
             for i in 0..d {
-                let sum: f64 =
-                    scores.iter().map(|s| (s.1 - top).exp() * at(s.0, channel(head, 2, i))).sum();
+                let sum: f64 = scores.iter().map(|s| (s.1 - top).exp() * at(s.0, channel(head, 2, i))).sum();
                 out[p * c + head * d + i] = sum / total;
             }
         }
@@ -91,7 +90,14 @@ fn run(case: &Case, level: Level, threads: usize, x: &[f32]) -> Vec<f32> {
         .collect();
     let stop = AtomicBool::new(false);
     let cx = Context { level, pool: &pool, scratch: &scratch, stop: &stop };
-    let map = |b: &Buffer, skip: usize, c, stride| Map { start: Ptr::new(b.start().wrapping_add(skip)), n, h, w, c, stride };
+    let map = |b: &Buffer, skip: usize, c, stride| Map {
+        start: Ptr::new(b.start().wrapping_add(skip)),
+        n,
+        h,
+        w,
+        c,
+        stride,
+    };
     // SAFETY: the buffers hold these maps.
     unsafe { op.run(&cx, &map(&from, 0, 3 * c, xs), &map(&to, 16, c, ys)).unwrap() };
     for b in &scratch {
@@ -163,13 +169,14 @@ fn speed() {
             for (what, shape, heads, window, times) in [
                 ("window 8, d 16", [1, 64, 272, 480], 4, Some(8), 7),
                 ("window 8, d 16", [1, 96, 136, 240], 6, Some(8), 15),
+                ("window 8 in cache", [1, 64, 32, 32], 4, Some(8), 99),
                 ("UNet d 32", [1, 640, 16, 16], 20, None, 15),
                 ("UNet d 32", [1, 320, 32, 32], 10, None, 9),
                 ("decoder d 512", [1, 512, 128, 128], 1, None, 2),
             ] {
                 let [n, c, h, w] = shape;
                 let pixels = n * h * w;
-                // The lower levels get a sixteenth of the decoder's queries' worth of time.
+                // Plain Rust takes half a minute there.
                 if level == Level::Portable && c == 512 {
                     continue;
                 }
@@ -185,8 +192,7 @@ fn speed() {
                     (0..threads).map(|_| Buffer::zeroed(op.scratch(h, w)).unwrap()).collect();
                 let stop = AtomicBool::new(false);
                 let cx = Context { level, pool: &pool, scratch: &scratch, stop: &stop };
-                let map =
-                    |b: &Buffer, c| Map { start: Ptr::new(b.start()), n, h, w, c, stride: c };
+                let map = |b: &Buffer, c| Map { start: Ptr::new(b.start()), n, h, w, c, stride: c };
                 let mut best = f64::MAX;
                 for _ in 0..times {
                     let begin = Instant::now();

@@ -30,8 +30,7 @@ impl Codebook {
             return Err(Error::internal(format!("a codebook of {entries} entries of {channels} channels")));
         }
         let none = || Error::limit("no memory for a codebook");
-        let mut panels =
-            Buffer::zeroed(entries.div_ceil(LANES) * (channels + 1) * LANES).ok_or_else(none)?;
+        let mut panels = Buffer::zeroed(entries.div_ceil(LANES) * (channels + 1) * LANES).ok_or_else(none)?;
         let mut rows = Buffer::zeroed(entries * padded(channels)).ok_or_else(none)?;
         for (i, panel) in panels.as_mut_slice().chunks_mut((channels + 1) * LANES).enumerate() {
             for lane in 0..LANES {
@@ -267,8 +266,7 @@ mod tests {
                             e.iter().zip(&z[p * c..]).map(|(a, b)| f64::from(a - b).powi(2)).sum()
                         };
                         let all: Vec<f64> = book.chunks(c).map(distance).collect();
-                        let wanted =
-                            (0..entries).reduce(|a, b| if all[b] < all[a] { b } else { a }).unwrap();
+                        let wanted = (0..entries).reduce(|a, b| if all[b] < all[a] { b } else { a }).unwrap();
                         let row = &y.as_slice()[16 + p * ys..][..ys];
                         assert_eq!(row[0], wanted as f32, "{level} {entries} {c} {p}");
                         assert!(row[1..16].iter().all(|v| *v == 0.0));
@@ -321,7 +319,10 @@ mod tests {
                     unsafe { op.index(&cx, &map(&x, 0, shape, c, 16), &map(&y, 0, shape, 1, 16)).unwrap() };
                     best = best.min(begin.elapsed().as_secs_f64());
                 }
-                eprintln!("{level} {threads} threads, codebook {entries} x {c}, 128x128: {:.2} ms", best * 1e3);
+                eprintln!(
+                    "{level} {threads} threads, codebook {entries} x {c}, 128x128: {:.2} ms",
+                    best * 1e3
+                );
             }
         }
     }

@@ -156,7 +156,7 @@ unsafe fn pass_over<S: Lanes, const R: usize>(pass: &Pass, factors: *const f32, 
                 let (mut re, mut im) = butterfly::<S, R>(re, im);
                 if p > 0 {
                     unrolled!(k < R, {
-                        if k > 0 {
+                        if k != 0 {
                             let (c, d) = (S::splat(*f.add(2 * k - 2)), S::splat(*f.add(2 * k - 1)));
                             let x = S::fnma(im[k], d, S::mul(re[k], c));
                             im[k] = S::fma(im[k], c, S::mul(re[k], d));
@@ -210,10 +210,8 @@ unsafe fn butterfly<S: Lanes, const R: usize>(re: [S::V; R], im: [S::V; R]) -> P
                 let (cr, ci) = (S::sub(re[1], re[4]), S::sub(im[1], im[4]));
                 let (dr, di) = (S::sub(re[2], re[3]), S::sub(im[2], im[3]));
                 (yr[0], yi[0]) = (S::add(re[0], S::add(ar, br)), S::add(im[0], S::add(ai, bi)));
-                let (mr, mi) =
-                    (S::fma(c1, ar, S::fma(c2, br, re[0])), S::fma(c1, ai, S::fma(c2, bi, im[0])));
-                let (nr, ni) =
-                    (S::fma(c2, ar, S::fma(c1, br, re[0])), S::fma(c2, ai, S::fma(c1, bi, im[0])));
+                let (mr, mi) = (S::fma(c1, ar, S::fma(c2, br, re[0])), S::fma(c1, ai, S::fma(c2, bi, im[0])));
+                let (nr, ni) = (S::fma(c2, ar, S::fma(c1, br, re[0])), S::fma(c2, ai, S::fma(c1, bi, im[0])));
                 let (ur, ui) = (S::fma(s1, cr, S::mul(s2, dr)), S::fma(s1, ci, S::mul(s2, di)));
                 let (vr, vi) = (S::fnma(s1, dr, S::mul(s2, cr)), S::fnma(s1, di, S::mul(s2, ci)));
                 (yr[1], yi[1]) = (S::add(mr, ui), S::sub(mi, ur));
@@ -228,8 +226,7 @@ unsafe fn butterfly<S: Lanes, const R: usize>(re: [S::V; R], im: [S::V; R]) -> P
                 (or[1], oi[1]) = (S::mul(S::add(or[1], oi[1]), root), S::mul(S::sub(oi[1], or[1]), root));
                 (or[2], oi[2]) = (oi[2], S::sub(S::zero(), or[2]));
                 let sum = S::add(or[3], oi[3]);
-                (or[3], oi[3]) =
-                    (S::mul(S::sub(oi[3], or[3]), root), S::mul(S::sub(S::zero(), sum), root));
+                (or[3], oi[3]) = (S::mul(S::sub(oi[3], or[3]), root), S::mul(S::sub(S::zero(), sum), root));
                 unrolled!(k < R, {
                     let j = k % 4;
                     (yr[k], yi[k]) = if k < 4 {
@@ -326,8 +323,7 @@ mod tests {
                         let mut sum = (0.0, 0.0);
                         for k in 0..n {
                             let angle = -TAU * (u * k % n) as f64 / n as f64;
-                            let (a, b) =
-                                (f64::from(x[k * 2 * w + lane]), f64::from(x[k * 2 * w + w + lane]));
+                            let (a, b) = (f64::from(x[k * 2 * w + lane]), f64::from(x[k * 2 * w + w + lane]));
                             sum.0 += a * angle.cos() - b * angle.sin();
                             sum.1 += a * angle.sin() + b * angle.cos();
                         }

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::exec::cpu::fft::Fft;
-use crate::exec::cpu::map::{Buffer, Context, Map, Ptr};
+use crate::exec::cpu::map::{Context, Map, Ptr};
 use crate::exec::cpu::simd::Level;
 use crate::exec::cpu::spectrum::{self, Mask, Piece};
 
@@ -47,11 +47,14 @@ impl Filter {
             || !channels.is_multiple_of(blocks)
             || window == Some(0);
         if wrong {
-            return Err(Error::internal(format!("a frequency filter of {channels} channels in {blocks} blocks")));
+            return Err(Error::internal(format!(
+                "a frequency filter of {channels} channels in {blocks} blocks"
+            )));
         }
         let inner = channels / blocks;
         let hidden = inner * hidden_factor;
-        let lengths = [2 * blocks * inner * hidden, 2 * blocks * hidden, 2 * blocks * inner * hidden, 2 * channels];
+        let lengths =
+            [2 * blocks * inner * hidden, 2 * blocks * hidden, 2 * blocks * inner * hidden, 2 * channels];
         if weights.iter().zip(lengths).any(|(w, len)| w.len() != len) {
             return Err(Error::internal("weights of a frequency filter have other lengths"));
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::exec::cpu::map::padded;
+use crate::exec::cpu::map::{Buffer, padded};
 use crate::exec::cpu::pool::Pool;
 use std::f64::consts::TAU;
 use std::sync::atomic::AtomicBool;
@@ -71,7 +71,8 @@ fn naive(case: &Case, w: &[Vec<f32>; 4], x: &[f64], h: usize, wd: usize) -> Vec<
     let hidden = inner * case.factor;
     let mut out = vec![0.0; h * wd * c];
     let layer = |x: &[Complex], b: usize, outs: usize, w: &[f32], bias: &[f32]| -> Vec<Complex> {
-        let at = |part: usize, i: usize, o: usize| f64::from(w[((part * blocks + b) * x.len() + i) * outs + o]);
+        let at =
+            |part: usize, i: usize, o: usize| f64::from(w[((part * blocks + b) * x.len() + i) * outs + o]);
         let bias = |part: usize, o: usize| f64::from(bias[(part * blocks + b) * outs + o]);
         (0..outs)
             .map(|o| {
@@ -107,9 +108,8 @@ fn naive(case: &Case, w: &[Vec<f32>; 4], x: &[f64], h: usize, wd: usize) -> Vec<
         }
         for y in 0..h {
             for ch in 0..c {
-                let column = (0..h).fold((0.0, 0.0), |sum, v| {
-                    add(sum, times(masked[v * c + ch], turn(v * y, h, 1.0)))
-                });
+                let column = (0..h)
+                    .fold((0.0, 0.0), |sum, v| add(sum, times(masked[v * c + ch], turn(v * y, h, 1.0))));
                 for i in 0..wd {
                     let t = turn(u * i, wd, 1.0);
                     let own = u == 0 || 2 * u == wd;
@@ -186,9 +186,8 @@ fn check(case: &Case) {
         for ty in (0..h).step_by(th) {
             for tx in (0..wd).step_by(tw) {
                 let at = |i: usize| (picture * h + ty + i / tw) * wd + tx + i % tw;
-                let tile: Vec<f64> = (0..th * tw)
-                    .flat_map(|i| x[at(i) * c..][..c].iter().map(|v| f64::from(*v)))
-                    .collect();
+                let tile: Vec<f64> =
+                    (0..th * tw).flat_map(|i| x[at(i) * c..][..c].iter().map(|v| f64::from(*v))).collect();
                 for (i, pixel) in naive(case, &w, &tile, th, tw).chunks(c).enumerate() {
                     wanted[at(i) * c..][..c].copy_from_slice(pixel);
                 }
@@ -248,9 +247,7 @@ fn speed() {
                 let case = Case { shape, window, blocks, factor: 1, bounded };
                 let (pixels, stride) = (n * h * w, padded(c));
                 let mut x = Buffer::zeroed(pixels * stride).unwrap();
-                for (row, values) in
-                    x.as_mut_slice().chunks_mut(stride).zip(noise(pixels * c, 1).chunks(c))
-                {
+                for (row, values) in x.as_mut_slice().chunks_mut(stride).zip(noise(pixels * c, 1).chunks(c)) {
                     row[..c].copy_from_slice(values);
                 }
                 let y = Buffer::zeroed(pixels * stride).unwrap();

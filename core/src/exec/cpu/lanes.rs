@@ -1,5 +1,6 @@
 //! What attention and the frequency filter need beyond [`Simd`]: transposition, selection, a product of panels.
 
+#![allow(clippy::needless_range_loop, reason = "closures of adaptors are compiled without the level")]
 #![allow(unsafe_code, reason = "vector instructions")]
 #![allow(clippy::missing_safety_doc, reason = "the traits say it once for all methods")]
 
@@ -242,7 +243,12 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn keep_less(value: __m256, index: __m256, best: __m256, best_index: __m256) -> (__m256, __m256) {
+        unsafe fn keep_less(
+            value: __m256,
+            index: __m256,
+            best: __m256,
+            best_index: __m256,
+        ) -> (__m256, __m256) {
             // SAFETY: as above.
             unsafe {
                 let less = _mm256_cmp_ps::<_CMP_LT_OQ>(value, best);
@@ -279,7 +285,12 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn keep_less(value: __m512, index: __m512, best: __m512, best_index: __m512) -> (__m512, __m512) {
+        unsafe fn keep_less(
+            value: __m512,
+            index: __m512,
+            best: __m512,
+            best_index: __m512,
+        ) -> (__m512, __m512) {
             // SAFETY: as above.
             unsafe {
                 let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, best);

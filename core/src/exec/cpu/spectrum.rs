@@ -70,7 +70,11 @@ impl Mask {
                 continue;
             }
             // Complex weights as a real matrix: [re, -im; im, re].
-            let turned = |row: usize, outs: usize, column: usize, ins: usize, w: &dyn Fn(usize, usize, usize) -> f32| {
+            let turned = |row: usize,
+                          outs: usize,
+                          column: usize,
+                          ins: usize,
+                          w: &dyn Fn(usize, usize, usize) -> f32| {
                 match (row / outs, column / ins) {
                     (0, 0) => w(0, column, row),
                     (0, _) => -w(1, column - ins, row),
@@ -79,7 +83,10 @@ impl Mask {
                     _ => 0.0,
                 }
             };
-            let mut layer = |ins: usize, outs: usize, w: &dyn Fn(usize, usize, usize) -> f32, bias: &dyn Fn(usize, usize) -> f32| {
+            let mut layer = |ins: usize,
+                             outs: usize,
+                             w: &dyn Fn(usize, usize, usize) -> f32,
+                             bias: &dyn Fn(usize, usize) -> f32| {
                 let height = (2 * outs).next_multiple_of(rows);
                 all.extend((0..height).map(|r| if r < 2 * outs { bias(r / outs, r % outs) } else { 0.0 }));
                 for panel in (0..height).step_by(rows) {
@@ -427,7 +434,17 @@ unsafe fn large_over<S: Lanes, const R: usize, const N: usize>(
                 let (a, c) = (first.add(row * 2 * inner), hidden.add(row * lanes));
                 let b1 = weights.add(row);
                 tile::<S, R, N, { Start::Rows as u8 }>(inner, a, 1, R, x, step, c, lanes, b1);
-                tile::<S, R, N, { Start::Old as u8 }>(inner, a.add(inner * R), 1, R, x.add(apart), step, c, lanes, b1);
+                tile::<S, R, N, { Start::Old as u8 }>(
+                    inner,
+                    a.add(inner * R),
+                    1,
+                    R,
+                    x.add(apart),
+                    step,
+                    c,
+                    lanes,
+                    b1,
+                );
                 unrolled!(r < R, {
                     for v in 0..N {
                         let at = c.add(r * lanes + v * S::W);
@@ -438,8 +455,7 @@ unsafe fn large_over<S: Lanes, const R: usize, const N: usize>(
             }
             row = 0;
             while row < wide {
-                let (a, c, b2) =
-                    (second.add(row * 2 * mask.hidden), masked.add(row * lanes), bias.add(row));
+                let (a, c, b2) = (second.add(row * 2 * mask.hidden), masked.add(row * lanes), bias.add(row));
                 tile::<S, R, N, { Start::Rows as u8 }>(2 * mask.hidden, a, 1, R, hidden, lanes, c, lanes, b2);
                 row += R;
             }
