@@ -156,7 +156,7 @@ unsafe fn pass_over<S: Lanes, const R: usize>(pass: &Pass, factors: *const f32, 
                 let (mut re, mut im) = butterfly::<S, R>(re, im);
                 if p > 0 {
                     unrolled!(k < R, {
-                        if k > 0 {
+                        if k != 0 {
                             let (c, d) = (S::splat(*f.add(2 * k - 2)), S::splat(*f.add(2 * k - 1)));
                             let x = S::fnma(im[k], d, S::mul(re[k], c));
                             im[k] = S::fma(im[k], c, S::mul(re[k], d));

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::exec::cpu::fft::Fft;
-use crate::exec::cpu::map::{Buffer, Context, Map, Ptr};
+use crate::exec::cpu::map::{Context, Map, Ptr};
 use crate::exec::cpu::simd::Level;
 use crate::exec::cpu::spectrum::{self, Mask, Piece};
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::exec::cpu::map::padded;
+use crate::exec::cpu::map::{Buffer, padded};
 use crate::exec::cpu::pool::Pool;
 use std::f64::consts::TAU;
 use std::sync::atomic::AtomicBool;

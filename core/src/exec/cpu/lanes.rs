@@ -1,5 +1,6 @@
 //! What attention and the frequency filter need beyond [`Simd`]: transposition, selection, a product of panels.
 
+#![allow(clippy::needless_range_loop, reason = "closures of adaptors are compiled without the level")]
 #![allow(unsafe_code, reason = "vector instructions")]
 #![allow(clippy::missing_safety_doc, reason = "the traits say it once for all methods")]
 
