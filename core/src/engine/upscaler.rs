@@ -84,8 +84,8 @@ pub fn devices() -> Vec<DeviceInfo> {
 /// # Ok(()) }
 /// ```
 pub struct Upscaler {
-    info: ModelInfo,
-    manifest: Manifest,
+    pub(super) info: ModelInfo,
+    pub(super) manifest: Manifest,
     device: &'static str,
     plans: Mutex<Plans>,
 }
@@ -204,7 +204,7 @@ impl Upscaler {
     }
 
     /// Waits until no other call runs on this upscaler.
-    fn turn(&self, cancel: &CancelToken) -> Result<MutexGuard<'_, Plans>> {
+    pub(super) fn turn(&self, cancel: &CancelToken) -> Result<MutexGuard<'_, Plans>> {
         loop {
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());
@@ -283,7 +283,7 @@ impl Upscaler {
 
     /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
     /// largest side that does), or of the size the network was trained at where it needs that.
-    fn grid(&self, (h, w): (usize, usize), asked: usize, scale: usize) -> Result<TileGrid> {
+    pub(super) fn grid(&self, (h, w): (usize, usize), asked: usize, scale: usize) -> Result<TileGrid> {
         let network = &self.manifest.network;
         let lattice = model::lattice(network, &self.manifest.common);
         if let Some(side) = model::fixed_tile(network, scale) {

@@ -14,11 +14,12 @@ use crate::weights::WeightSource;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Weights of one graph in the form an executor wants; shared between runs, bound at each run.
 pub type Weights = Arc<dyn Any + Send + Sync>;
 
-/// Sees the result of each node that runs: its id and samples.
+/// Sees results while they exist: a node's id and samples.
 pub type Visit<'a> = dyn FnMut(Value, &[f32]) -> Result<()> + 'a;
 
 /// A device with kernels for every operation.
@@ -45,7 +46,8 @@ pub trait Prepared: Send {
     fn graph(&self) -> &Graph;
 
     /// Runs once: `inputs` and `outputs` in the graph's order, row-major `[N, C, H, W]`. `stop` is looked at
-    /// between nodes. `visit` sees every node's result.
+    /// between nodes. `visit` sees the result of every node that is stored; devices that do several nodes in one
+    /// pass store the last one's.
     ///
     /// # Errors
     /// `Cancelled` where `stop` was set, `Internal` where a length does not fit, `Device` where a kernel failed.
@@ -57,6 +59,14 @@ pub trait Prepared: Send {
         stop: &AtomicBool,
         visit: Option<&mut Visit<'_>>,
     ) -> Result<()>;
+
+    /// Whether later runs take the time of each step.
+    fn measure(&mut self, _on: bool) {}
+
+    /// Node and time of each step of the last run that was measured; nothing where the device cannot tell.
+    fn measured(&self) -> &[(Value, Duration)] {
+        &[]
+    }
 }
 
 /// Checks the lengths of what a host hands to [`Prepared::run`].

@@ -27,7 +27,7 @@ mod winograd;
 
 use super::{Executor, Prepared, Visit, Weights, check_io};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Value};
 use crate::weights::WeightSource;
 use map::{Buffer, Context, Ptr};
 use pack::{Pack, Packer};
@@ -36,6 +36,7 @@ use run::{Program, Runner};
 pub(super) use simd::Level;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The CPU executor. Its threads end when it and all it prepared are dropped.
 pub(crate) struct Cpu {
@@ -105,7 +106,7 @@ impl Executor for Cpu {
 
     fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>> {
         let program = Program::new(graph);
-        Ok(Box::new(Plan { program, shared: Arc::clone(&self.shared) }))
+        Ok(Box::new(Plan { program, shared: Arc::clone(&self.shared), measure: false, times: Vec::new() }))
     }
 }
 
@@ -113,6 +114,8 @@ impl Executor for Cpu {
 struct Plan {
     program: Program,
     shared: Arc<Shared>,
+    measure: bool,
+    times: Vec<(Value, Duration)>,
 }
 
 impl Prepared for Plan {
@@ -147,6 +150,17 @@ impl Prepared for Plan {
         let arena = grow(&mut memory.arena, self.program.arena_len)?;
         let common = grow(&mut memory.common, common)?;
         let cx = Context { level: shared.level, pool: &shared.pool, scratch: &memory.scratch, stop };
-        Runner { program: &self.program, packs: &packs.0, arena, common, cx }.run(inputs, outputs, visit)
+        self.times.clear();
+        let times = self.measure.then_some(&mut self.times);
+        Runner { program: &self.program, packs: &packs.0, arena, common, cx }
+            .run(inputs, outputs, visit, times)
+    }
+
+    fn measure(&mut self, on: bool) {
+        self.measure = on;
+    }
+
+    fn measured(&self) -> &[(Value, Duration)] {
+        &self.times
     }
 }

@@ -18,6 +18,7 @@ use crate::graph::{Graph, Op, Value, frequencies, place_lives};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A range of the arena and the steps during which it is in use.
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +204,7 @@ impl Runner<'_> {
         inputs: &[&[f32]],
         outputs: &mut [&mut [f32]],
         mut visit: Option<&mut Visit<'_>>,
+        mut times: Option<&mut Vec<(Value, Duration)>>,
     ) -> Result<()> {
         let graph = self.graph();
         if cfg!(debug_assertions) {
@@ -214,7 +216,11 @@ impl Runner<'_> {
         }
         for (t, step) in self.program.lowered.steps.iter().enumerate() {
             check_stop(self.cx.stop)?;
+            let started = times.as_ref().map(|_| Instant::now());
             self.step(t, step)?;
+            if let (Some(times), Some(started)) = (times.as_mut(), started) {
+                times.push((step.node, started.elapsed()));
+            }
             if let (Some(visit), Some(v)) = (visit.as_mut(), step.result()) {
                 let mut seen = vec![0.0; graph.shape(v).iter().product()];
                 // SAFETY: a stored map.
