@@ -17,6 +17,9 @@ pub(super) enum Part {
     Decoder,
 }
 
+/// A part and, for the denoiser, its expert.
+type WeightsKey = (Part, usize);
+
 /// One graph at one shape: part, tiles, height and width in latent cells.
 pub(super) type PlanKey = (Part, usize, usize, usize);
 
@@ -26,8 +29,9 @@ pub(super) struct Plans {
     files: Files,
     executor: Arc<dyn Executor>,
     prepared: HashMap<PlanKey, Box<dyn Prepared>>,
-    experts: HashMap<usize, Weights>,
-    decoder: Option<Weights>,
+    weights: HashMap<WeightsKey, Weights>,
+    /// Whether weights go as soon as others are needed: all at once would fill the memory of small machines.
+    one_at_a_time: bool,
     grid: Option<(GridKey, Arc<TileGrid>)>,
 }
 
@@ -58,6 +62,12 @@ impl Files {
         Self { experts: experts.into_iter().map(|(_, path)| path).collect(), shared, decoder }
     }
 
+    /// Bytes of all files; those that cannot be looked at count nothing.
+    fn bytes(&self) -> u64 {
+        let all = self.experts.iter().chain(&self.shared).chain(&self.decoder);
+        all.filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum()
+    }
+
     /// How many experts there are.
     pub(super) fn experts(&self) -> usize {
         self.experts.len()
@@ -80,18 +90,22 @@ impl Files {
     }
 }
 
+/// Bytes of stored weights up to which all of a model stay loaded; kernels may want four times as much.
+const ALL_LOADED: u64 = 256 << 20;
+
 /// Plans kept at most; a video needs two or three, a folder of odd pictures must not fill the memory.
 const MAX_PLANS: usize = 8;
 
 impl Plans {
     pub(super) fn new(manifest: &Manifest, folder: &Path, executor: Arc<dyn Executor>) -> Self {
+        let files = Files::of(folder, manifest);
         Self {
             network: manifest.network.clone(),
-            files: Files::of(folder, manifest),
+            one_at_a_time: files.bytes() > ALL_LOADED,
+            files,
             executor,
             prepared: HashMap::new(),
-            experts: HashMap::new(),
-            decoder: None,
+            weights: HashMap::new(),
             grid: None,
         }
     }
@@ -132,28 +146,18 @@ impl Plans {
             let graph = Arc::new(Self::graph(&self.network, key)?);
             self.prepared.insert(key, self.executor.prepare(graph)?);
         }
-        let have = match key.0 {
-            Part::Denoiser => self.experts.contains_key(&expert),
-            Part::Decoder => self.decoder.is_some(),
-        };
-        let loaded = if have {
-            None
-        } else {
+        let own = (key.0, if key.0 == Part::Denoiser { expert } else { 0 });
+        if !self.weights.contains_key(&own) {
+            if self.one_at_a_time {
+                self.weights.clear();
+            }
             let store = self.files.store(key.0, expert)?;
             let graph = self.prepared.get(&key).map(|p| p.graph());
             let graph = graph.ok_or_else(|| Error::internal("a plan vanished"))?;
-            Some(self.executor.load(graph, &store)?)
-        };
-        if let Some(weights) = loaded {
-            match key.0 {
-                Part::Denoiser => drop(self.experts.insert(expert, weights)),
-                Part::Decoder => self.decoder = Some(weights),
-            }
+            let weights = self.executor.load(graph, &store)?;
+            self.weights.insert(own, weights);
         }
-        let weights = match key.0 {
-            Part::Denoiser => self.experts.get(&expert),
-            Part::Decoder => self.decoder.as_ref(),
-        };
+        let weights = self.weights.get(&own);
         let prepared = self.prepared.get_mut(&key);
         match (prepared, weights) {
             (Some(p), Some(w)) => Ok((p.as_mut(), w)),

@@ -228,7 +228,10 @@ mod tests {
     fn more_tasks_than_the_word_holds() {
         let (pool, sum) = (Pool::new(3), AtomicUsize::new(0));
         let tasks = (1 << BITS) + 17;
-        pool.run(tasks, &|task, _| drop(sum.fetch_add(task, Ordering::Relaxed))).unwrap();
+        pool.run(tasks, &|task, _| {
+            sum.fetch_add(task, Ordering::Relaxed);
+        })
+        .unwrap();
         assert_eq!(sum.load(Ordering::Relaxed), tasks * (tasks - 1) / 2);
     }
 
@@ -247,7 +250,10 @@ mod tests {
             for _ in 0..2 {
                 s.spawn(|| {
                     for _ in 0..200 {
-                        pool.run(10, &|_, _| drop(sum.fetch_add(1, Ordering::Relaxed))).unwrap();
+                        pool.run(10, &|_, _| {
+                            sum.fetch_add(1, Ordering::Relaxed);
+                        })
+                        .unwrap();
                     }
                 });
             }
