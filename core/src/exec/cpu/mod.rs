@@ -25,15 +25,15 @@ mod simd;
 mod spectrum;
 mod winograd;
 
-use super::{Executor, Prepared, Visit, Weights, check_io};
 use crate::error::{Error, Result};
+use crate::exec::{Executor, Prepared, Visit, Weights, check_io};
 use crate::graph::{Graph, Value};
 use crate::weights::WeightSource;
 use map::{Buffer, Context, Ptr};
 use pack::{Pack, Packer};
 use pool::Pool;
 use run::{Program, Runner};
-pub(super) use simd::Level;
+pub(in crate::exec) use simd::Level;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
