@@ -7,11 +7,10 @@ use gst::prelude::*;
 
 use crate::util::{Pipe, harness, stat};
 
-/// A frame that takes the reference executor seconds.
+/// A frame that takes long enough to be given up.
 const SLOW: &str = "videotestsrc ! video/x-raw,format=RGB,width=320,height=240";
 
-/// Budget of a flush or a shutdown on a loaded machine: the reference executor ends the operation in work, which
-/// grows with the picture.
+/// Budget of a flush or a shutdown on a loaded machine: the kernels end their tasks in work.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 fn computing(p: &Pipe) {

@@ -135,6 +135,7 @@ impl Conv {
         Ok(Self { spec: spec.clone(), level, bias: packed, kernel })
     }
 
+    #[cfg(test)]
     pub(crate) fn spec(&self) -> &ConvSpec {
         &self.spec
     }

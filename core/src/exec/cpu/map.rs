@@ -53,6 +53,7 @@ impl Buffer {
     }
 
     /// All values.
+    #[cfg(test)]
     pub(crate) fn as_slice(&self) -> &[f32] {
         // SAFETY: `len` initialised values; the caller runs no kernel meanwhile.
         unsafe { std::slice::from_raw_parts(self.start(), self.len) }

@@ -94,13 +94,16 @@ impl Executor for Cpu {
     fn load(&self, graph: &Graph, source: &dyn WeightSource) -> Result<Weights> {
         let packer = Packer { graph, source, level: self.shared.level };
         let mut packs: Vec<Pack> = graph.nodes.iter().map(|_| Pack::None).collect();
+        let mut bytes = 0;
         for step in &lower::lower(graph).steps {
             let pack = &mut packs[step.node.index()];
             // Statistics and the norm that reads them are of one node.
             if matches!(pack, Pack::None) {
                 *pack = packer.pack(step)?;
+                bytes += pack.bytes();
             }
         }
+        log::debug!("{} MiB of packed weights for convolutions", bytes >> 20);
         Ok(Arc::new(Packs(packs)))
     }
 

@@ -23,6 +23,14 @@ pub(super) enum Pack {
 }
 
 impl Pack {
+    /// Bytes of a convolution, which is what takes memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.bytes(),
+            _ => 0,
+        }
+    }
+
     /// Start of row `row` of `lanes` values.
     pub(super) fn row(&self, row: usize, lanes: usize) -> Result<Ptr> {
         match self {

@@ -83,7 +83,7 @@ impl fmt::Display for Level {
 ///
 /// # Safety
 /// Every method needs the instruction set of the implementing type; loads and stores need `W` readable or writable
-/// f32 (f16 for `load_half`) at the pointer, without alignment.
+/// f32 at the pointer, without alignment.
 pub(crate) trait Simd: Copy + 'static {
     /// Lanes.
     const W: usize;
@@ -91,8 +91,6 @@ pub(crate) trait Simd: Copy + 'static {
     type V: Copy;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
-    /// Loads `W` IEEE halves.
-    unsafe fn load_half(p: *const u16) -> Self::V;
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
@@ -104,15 +102,12 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn sqrt(a: Self::V) -> Self::V;
     /// To the nearest whole number, ties to even.
     unsafe fn round(a: Self::V) -> Self::V;
     /// `2^k` for whole `k` in -126..=127.
     unsafe fn exp2i(k: Self::V) -> Self::V;
     /// Sum of the lanes.
     unsafe fn sum(a: Self::V) -> f32;
-    /// Largest lane.
-    unsafe fn top(a: Self::V) -> f32;
 
     #[inline(always)]
     unsafe fn zero() -> Self::V {
@@ -288,12 +283,6 @@ impl Simd for Portable {
         unsafe { p.cast::<Eight>().write_unaligned(v) }
     }
     #[inline(always)]
-    unsafe fn load_half(p: *const u16) -> Eight {
-        // SAFETY: eight readable halves.
-        let h = unsafe { p.cast::<[u16; 8]>().read_unaligned() };
-        h.map(|bits| half::f16::from_bits(bits).to_f32())
-    }
-    #[inline(always)]
     unsafe fn splat(x: f32) -> Eight {
         [x; 8]
     }
@@ -333,10 +322,6 @@ impl Simd for Portable {
         lanewise!(a, b, if a > b { a } else { b })
     }
     #[inline(always)]
-    unsafe fn sqrt(a: Eight) -> Eight {
-        lanewise!(a, a.sqrt())
-    }
-    #[inline(always)]
     unsafe fn round(a: Eight) -> Eight {
         // Adding and taking away 1.5 * 2^23 rounds to even for |x| < 2^22, as exponents are here.
         const BIG: f32 = 12_582_912.0;
@@ -349,10 +334,6 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn sum(a: Eight) -> f32 {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
-    }
-    #[inline(always)]
-    unsafe fn top(a: Eight) -> f32 {
-        a[0].max(a[4]).max(a[2].max(a[6])).max(a[1].max(a[5]).max(a[3].max(a[7])))
     }
 }
 
@@ -374,7 +355,7 @@ mod x86 {
 
     macro_rules! direct {
         ($V:ty, $W:literal, $load:ident, $store:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-         $fma:ident, $fnma:ident, $min:ident, $max:ident, $sqrt:ident) => {
+         $fma:ident, $fnma:ident, $min:ident, $max:ident) => {
             const W: usize = $W;
             type V = $V;
             #[inline(always)]
@@ -432,11 +413,6 @@ mod x86 {
                 // SAFETY: as above.
                 unsafe { $max(a, b) }
             }
-            #[inline(always)]
-            unsafe fn sqrt(a: $V) -> $V {
-                // SAFETY: as above.
-                unsafe { $sqrt(a) }
-            }
         };
     }
 
@@ -454,14 +430,8 @@ mod x86 {
             _mm256_fmadd_ps,
             _mm256_fnmadd_ps,
             _mm256_min_ps,
-            _mm256_max_ps,
-            _mm256_sqrt_ps
+            _mm256_max_ps
         );
-        #[inline(always)]
-        unsafe fn load_half(p: *const u16) -> __m256 {
-            // SAFETY: the trait's contract; so below.
-            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
-        }
         #[inline(always)]
         unsafe fn round(a: __m256) -> __m256 {
             // SAFETY: as above.
@@ -484,15 +454,6 @@ mod x86 {
                 _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps::<1>(s, s)))
             }
         }
-        #[inline(always)]
-        unsafe fn top(a: __m256) -> f32 {
-            // SAFETY: as above.
-            unsafe {
-                let s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-                let s = _mm_max_ps(s, _mm_movehl_ps(s, s));
-                _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps::<1>(s, s)))
-            }
-        }
     }
 
     impl Simd for Avx512 {
@@ -509,14 +470,8 @@ mod x86 {
             _mm512_fmadd_ps,
             _mm512_fnmadd_ps,
             _mm512_min_ps,
-            _mm512_max_ps,
-            _mm512_sqrt_ps
+            _mm512_max_ps
         );
-        #[inline(always)]
-        unsafe fn load_half(p: *const u16) -> __m512 {
-            // SAFETY: the trait's contract; so below.
-            unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
-        }
         #[inline(always)]
         unsafe fn round(a: __m512) -> __m512 {
             // SAFETY: as above.
@@ -531,11 +486,6 @@ mod x86 {
         unsafe fn sum(a: __m512) -> f32 {
             // SAFETY: as above.
             unsafe { _mm512_reduce_add_ps(a) }
-        }
-        #[inline(always)]
-        unsafe fn top(a: __m512) -> f32 {
-            // SAFETY: as above.
-            unsafe { _mm512_reduce_max_ps(a) }
         }
     }
 }

@@ -24,10 +24,9 @@ const fn register_block(level: Level) -> (usize, usize) {
 
 /// The two layers.
 pub(crate) struct Mask {
-    blocks: usize,
     inner: usize,
     hidden: usize,
-    /// Small blocks, per block: per hidden unit its weights from and bias, then its weights to each channel, all as
+    /// Small per block: per hidden unit its weights from and bias, then its weights to each channel, all as
     /// pairs of real and imaginary part; at the end the biases of the channels.
     /// Others, per block: two matrices `[panel][input][row]`, each behind its biases; real rows, then imaginary ones.
     packed: Buffer,
@@ -101,7 +100,7 @@ impl Mask {
         let mut packed = Buffer::zeroed(all.len())?;
         packed.as_mut_slice().copy_from_slice(&all);
         let each = all.len() / blocks;
-        Some(Self { blocks, inner, hidden, packed, each, slope: 0.0, shrink: 0.0, bounded: false })
+        Some(Self { inner, hidden, packed, each, slope: 0.0, shrink: 0.0, bounded: false })
     }
 
     pub(crate) fn with(self, slope: f32, shrink: f32, bounded: bool) -> Self {
