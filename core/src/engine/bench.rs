@@ -110,8 +110,10 @@ impl Upscaler {
         let cells = |pixels: u32| (pixels as usize * zoom).next_multiple_of(lattice);
         let (h, w) = (cells(height), cells(width));
         let mut plans = self.turn(cancel)?;
-        let grid =
-            plans.grid((h, w, settings.tile_size * zoom), |side| self.grid((h, w), side, settings.scale))?;
+        let executor = plans.executor();
+        let grid = plans.grid((h, w, settings.tile_size * zoom), |side| {
+            self.grid(&*executor, (h, w), side, settings.scale)
+        })?;
         let expert = settings.steps.first().map_or(0, |s| s.expert);
         let mut stages = Vec::new();
         for (name, part, each) in

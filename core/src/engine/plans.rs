@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::exec::{Executor, Prepared, Weights};
-use crate::graph::{Graph, Plan};
+use crate::graph::Graph;
 use crate::model;
 use crate::tiles::TileGrid;
 use crate::weights::{Manifest, Network, Store};
@@ -132,9 +132,20 @@ impl Plans {
         }
     }
 
-    /// Bytes that results need at one time for `key`, whatever the executor.
-    pub(super) fn bytes(network: &Network, key: PlanKey) -> Result<u64> {
-        Ok(Plan::new(&Self::graph(network, key)?).arena_len as u64 * 4)
+    /// Bytes that results need at one time for `key`.
+    pub(super) fn bytes(executor: &dyn Executor, network: &Network, key: PlanKey) -> Result<u64> {
+        Ok(executor.bytes(Self::graph(network, key)?))
+    }
+
+    /// What computes.
+    pub(super) fn executor(&self) -> Arc<dyn Executor> {
+        Arc::clone(&self.executor)
+    }
+
+    /// Forgets plans and grid, whose memory was not to be had.
+    pub(super) fn forget(&mut self) {
+        self.prepared.clear();
+        self.grid = None;
     }
 
     /// The plan for `key` with the weights of `expert` (without meaning for the decoder).

@@ -3,7 +3,8 @@
 use super::*;
 use crate::engine::locate::model_roots;
 use crate::engine::plans::{Part, Plans};
-use crate::exec::all_executors;
+use crate::exec::{Executor, Prepared, Weights, all_executors};
+use crate::graph::Graph;
 use crate::options::Options;
 use crate::pixels::canvas::Canvas;
 use crate::pixels::resample::bicubic_up;
@@ -11,6 +12,7 @@ use crate::pixels::{ColorInfo, Frame, PixelFormat};
 use crate::weights::{Manifest, Store, WeightSource, find_model};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// PyTorch and this code may differ by this, relative to the largest value.
@@ -92,7 +94,8 @@ fn enlarge(upscaler: &Upscaler, input: &Frame, options: &Options) -> Frame {
     upscaler.run(&input.view(), &mut out.view_mut(), options, &mut progress, &CancelToken::new()).unwrap();
     let last = seen.last().unwrap();
     assert_eq!(last.done, last.total);
-    assert!(seen.windows(2).all(|p| p[0].done + 1 == p[1].done));
+    // A frame that is begun again with smaller tiles counts anew.
+    assert!(seen.windows(2).all(|p| p[0].done + 1 == p[1].done || p[1].done == 0));
     out
 }
 
@@ -168,4 +171,70 @@ fn cancel_and_progress_stop_the_work() {
     let e = upscaler.run(&input.view(), &mut out.view_mut(), &options, &mut no, &token).unwrap_err();
     assert_eq!(e.kind(), crate::ErrorKind::Cancelled);
     upscaler.run(&input.view(), &mut out.view_mut(), &options, &mut go_on, &token).unwrap();
+}
+
+#[test]
+fn the_picture_does_not_depend_on_threads() {
+    let input = scene(70, 45);
+    let mut options = Options::default();
+    options.device = "cpu".to_owned();
+    options.steps = 2;
+    options.fidelity = 0.5;
+    options.tile_size = 96;
+    let mut pictures = [1, 2, 3, 5].into_iter().map(|threads| {
+        options.threads = threads;
+        enlarge(&Upscaler::new(&options).unwrap(), &input, &options)
+    });
+    let first = pictures.next().unwrap();
+    assert!(pictures.all(|p| p == first));
+}
+
+/// The CPU's executor on a machine that has no memory for graphs above a number of cells.
+struct Small {
+    inner: Arc<dyn Executor>,
+    cells: usize,
+}
+
+impl Executor for Small {
+    fn name(&self) -> &'static str {
+        "small"
+    }
+
+    fn load(&self, graph: &Graph, source: &dyn WeightSource) -> crate::Result<Weights> {
+        self.inner.load(graph, source)
+    }
+
+    fn prepare(&self, graph: Arc<Graph>) -> crate::Result<Box<dyn Prepared>> {
+        let [_, _, h, w] = graph.shape(graph.inputs[0]);
+        if h * w > self.cells {
+            return Err(crate::Error::limit(format!("no memory for {w}x{h} cells")));
+        }
+        self.inner.prepare(graph)
+    }
+}
+
+#[test]
+fn tiles_shrink_where_memory_is_short() {
+    let mut options = Options::default();
+    options.device = "cpu".to_owned();
+    let mut upscaler = Upscaler::new(&options).unwrap();
+    let input = scene(300, 100);
+    let whole = enlarge(&upscaler, &input, &options);
+    for (cells, works) in [(200 * 128, true), (100 * 50, false)] {
+        let folder = upscaler.info.folder.clone();
+        let inner = crate::exec::executor("cpu", 1, None).unwrap();
+        let plans = Plans::new(&upscaler.manifest, &folder, Arc::new(Small { inner, cells }));
+        upscaler.plans = std::sync::Mutex::new(plans);
+        if works {
+            let tiled = enlarge(&upscaler, &input, &options);
+            assert!(psnr(&whole, &tiled) > 45.0);
+        } else {
+            let mut out = Frame::new(PixelFormat::Rgb8, 1200, 400, ColorInfo::default()).unwrap();
+            let mut go_on = |_: Progress| ControlFlow::Continue(());
+            let e = upscaler
+                .run(&input.view(), &mut out.view_mut(), &options, &mut go_on, &CancelToken::new())
+                .unwrap_err();
+            assert!(e.kind() == crate::ErrorKind::Limit && e.to_string().contains("cells"), "{e}");
+        }
+    }
 }

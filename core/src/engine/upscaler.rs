@@ -6,8 +6,8 @@ use super::picture::Job;
 use super::plans::{Part, Plans};
 use super::progress::{Counter, Progress, ProgressFn};
 use super::settings::{ColourFix, Settings};
-use crate::error::{Error, Result};
-use crate::exec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::{self, Executor};
 use crate::model::{self, Base, ConditionResize};
 use crate::options::{Environment, Options};
 use crate::pixels::canvas::Canvas;
@@ -87,10 +87,11 @@ pub struct Upscaler {
     pub(super) info: ModelInfo,
     pub(super) manifest: Manifest,
     device: &'static str,
-    plans: Mutex<Plans>,
+    pub(super) plans: Mutex<Plans>,
 }
 
-/// Bytes that results of one tile may take at a time, until the budget follows from the free memory.
+/// Bytes that results of one tile may take at a time. Fixed, and not what the machine has free: another grid of tiles
+/// would be another picture. Where not even this can be had, the tiles shrink.
 const TILE_BYTES: u64 = 1 << 30;
 
 /// Sides tried for tiles, in latent cells, when the whole picture is above the budget.
@@ -242,23 +243,35 @@ impl Upscaler {
         };
         let guide_padded = guide.as_ref().map(|g| g.padded(lattice * model::FACTOR)).transpose()?;
         let (h, w) = (condition.height(), condition.width());
-        let grid = plans.grid((h, w, settings.tile_size * settings.scale / model::FACTOR), |side| {
-            self.grid((h, w), side, settings.scale)
-        })?;
-        let job = Job {
-            condition: &condition,
-            guide: guide_padded.as_ref(),
-            steps: &settings.steps,
-            start_noise: settings.start_noise,
-            fidelity: settings.fidelity,
-            seed: settings.seed,
-            latent_channels: model::latent_channels(network),
-            grid: &grid,
-            stop: cancel.flag(),
+        let executor = plans.executor();
+        let mut side = settings.tile_size * zoom;
+        let decoded = loop {
+            let grid =
+                plans.grid((h, w, side), |side| self.grid(&*executor, (h, w), side, settings.scale))?;
+            let job = Job {
+                condition: &condition,
+                guide: guide_padded.as_ref(),
+                steps: &settings.steps,
+                start_noise: settings.start_noise,
+                fidelity: settings.fidelity,
+                seed: settings.seed,
+                latent_channels: model::latent_channels(network),
+                grid: &grid,
+                stop: cancel.flag(),
+            };
+            let mut counter = Counter::new(progress, job.units())?;
+            let all = job
+                .sample(plans, &mut counter)
+                .and_then(|z| job.decode(plans, &z, model::FACTOR, &mut counter));
+            match (all, smaller(grid.tile_shape())) {
+                (Err(e), Some(less)) if e.kind() == ErrorKind::Limit && self.may_shrink(settings.scale) => {
+                    log::warn!("{e}; going on with tiles of {less} cells and not {:?}", grid.tile_shape());
+                    plans.forget();
+                    side = less;
+                }
+                (all, _) => break all?,
+            }
         };
-        let mut counter = Counter::new(progress, job.units())?;
-        let z = job.sample(plans, &mut counter)?;
-        let decoded = job.decode(plans, &z, model::FACTOR, &mut counter)?;
         let (width, height) = (fine.width() * model::FACTOR, fine.height() * model::FACTOR);
         let mut picture = match model::base(network) {
             Base::Nothing => Canvas::new(3, width, height)?,
@@ -281,9 +294,20 @@ impl Upscaler {
         }
     }
 
+    /// Whether this network works at tiles of any size.
+    fn may_shrink(&self, scale: usize) -> bool {
+        model::fixed_tile(&self.manifest.network, scale).is_none()
+    }
+
     /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
     /// largest side that does), or of the size the network was trained at where it needs that.
-    pub(super) fn grid(&self, (h, w): (usize, usize), asked: usize, scale: usize) -> Result<TileGrid> {
+    pub(super) fn grid(
+        &self,
+        executor: &dyn Executor,
+        (h, w): (usize, usize),
+        asked: usize,
+        scale: usize,
+    ) -> Result<TileGrid> {
         let network = &self.manifest.network;
         let lattice = model::lattice(network, &self.manifest.common);
         if let Some(side) = model::fixed_tile(network, scale) {
@@ -293,7 +317,8 @@ impl Upscaler {
         }
         let fits = |side: usize| -> Result<bool> {
             for part in [Part::Denoiser, Part::Decoder] {
-                if Plans::bytes(network, (part, 1, h.min(side), w.min(side)))? > TILE_BYTES {
+                let key = (part, 1, h.min(side), w.min(side));
+                if Plans::bytes(executor, network, key)? > TILE_BYTES {
                     return Ok(false);
                 }
             }
@@ -315,6 +340,11 @@ impl Upscaler {
         };
         TileGrid::new((h, w), (side.min(h), side.min(w)), OVERLAP, RAMP, lattice)
     }
+}
+
+/// The next smaller side to try for a tile, if there is one that is worth it.
+fn smaller((h, w): (usize, usize)) -> Option<usize> {
+    TILE_SIDES.into_iter().find(|&side| side < h.max(w))
 }
 
 /// The picture `factor` times larger, the way the network was trained with.

@@ -9,7 +9,7 @@ mod naive;
 mod tests;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Plan, Value};
 use crate::weights::WeightSource;
 use std::any::Any;
 use std::sync::Arc;
@@ -32,6 +32,11 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// `Model` where a tensor is missing or has another shape.
     fn load(&self, graph: &Graph, source: &dyn WeightSource) -> Result<Weights>;
+
+    /// Bytes that the results of one run of `graph` take at one time.
+    fn bytes(&self, graph: Graph) -> u64 {
+        Plan::new(&graph).arena_len as u64 * size_of::<f32>() as u64
+    }
 
     /// Plans `graph` for this device. Graphs that differ only in weights share one plan.
     ///

@@ -107,6 +107,10 @@ impl Executor for Cpu {
         Ok(Arc::new(Packs(packs)))
     }
 
+    fn bytes(&self, graph: Graph) -> u64 {
+        Program::new(Arc::new(graph)).arena_len as u64 * size_of::<f32>() as u64
+    }
+
     fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>> {
         let program = Program::new(graph);
         Ok(Box::new(Plan { program, shared: Arc::clone(&self.shared), measure: false, times: Vec::new() }))
