@@ -8,8 +8,8 @@ use ssmoesr_core::{ColorInfo, FileKind, Frame, Metadata, PixelFormat, encode_pic
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ssmoesr"));
-    // The device that every build of the tests has, whatever the caller has set.
-    command.env("SSMOESR_DEVICE", "reference").env_remove("SSMOESR_MODEL").stdin(Stdio::null());
+    // The default device, whatever the caller has set.
+    command.env_remove("SSMOESR_DEVICE").env_remove("SSMOESR_MODEL").stdin(Stdio::null());
     command
 }
 
@@ -195,7 +195,6 @@ fn a_folder_of_bad_pictures_lists_them_all() {
 }
 
 /// These need a device that runs the shipped model.
-#[cfg(feature = "reference")]
 mod with_model {
     use std::io::Write;
 
@@ -326,6 +325,33 @@ mod with_model {
         let output = child.wait_with_output().unwrap();
         refused(&output, 130, &["cancelled"]);
         assert_eq!(room.files(), ["a.png"]);
+    }
+
+    #[test]
+    fn a_plan_and_a_measurement_are_numbers() {
+        let room = Room::new();
+        let input = room.put("a.png", &picture(FileKind::Png, PixelFormat::Rgb8, 40, 30));
+        let text = |args: &[&str]| {
+            let output = command().args(args).output().unwrap();
+            good(&output);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let path = input.to_str().unwrap();
+        let plan: serde_json::Value =
+            serde_json::from_str(&text(&["plan", path, "--scale", "8", "--json"])).unwrap();
+        assert_eq!(plan["output"], serde_json::json!([320, 240]));
+        assert!(plan["tiles"] == 1 && plan["working_bytes"].as_u64().unwrap() > 100_000, "{plan}");
+        let table = text(&["plan", path, "--tile-size", "96"]);
+        assert!(table.contains("160x120") && table.contains("MiB"), "{table}");
+        let small = ["bench", "--width", "16", "--height", "16", "--runs", "1"];
+        let report: serde_json::Value =
+            serde_json::from_str(&text(&[small.as_slice(), &["--json"]].concat())).unwrap();
+        assert!(report["frame_ms"].as_f64().unwrap() > 0.0);
+        for stage in report["stages"].as_array().unwrap() {
+            assert!(stage["ms"].as_f64().unwrap() > 0.0 && stage["gflop"].as_f64().unwrap() > 0.0, "{stage}");
+            assert!(!stage["ops"].as_array().unwrap().is_empty());
+        }
+        assert!(text(&small).contains("GFLOP/s"));
     }
 
     #[test]

@@ -23,10 +23,24 @@ pub(crate) enum Verb {
     /// Look at models.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Show how a picture would be enlarged: tiles, steps, memory, operations.
+    Plan(Box<PlanArgs>),
     /// Measure how long a frame takes, and what in it.
     Bench(Box<Bench>),
     /// List the devices that can compute.
     Devices,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Picture (PNG, JPEG, WebP, TIFF).
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+    /// Write JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) options: OptionFlags,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod args;
 mod batch;
 mod bench;
 mod model_cmd;
+mod plan;
 mod report;
 
 use std::fmt;
@@ -74,6 +75,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
             stop_on_signal(cancel.clone())?;
             model_cmd::run(command, &cancel).map(|()| 0)
         }
+        Verb::Plan(args) => plan::run(args).map(|()| 0),
         Verb::Bench(args) => {
             let cancel = CancelToken::new();
             stop_on_signal(cancel.clone())?;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cancel;
+mod estimate;
 mod inspect;
 mod locate;
 mod merge;
@@ -15,6 +16,7 @@ mod upscaler;
 
 pub use bench::{BenchOp, BenchReport, BenchStage};
 pub use cancel::CancelToken;
+pub use estimate::FramePlan;
 pub use inspect::{DumpFormat, ImportSources, check_model, dump_model, import_model, model_info};
 pub use progress::{Progress, ProgressFn};
 pub use upscaler::{DeviceInfo, ModelInfo, Stream, Upscaler, devices};

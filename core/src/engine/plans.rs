@@ -137,11 +137,6 @@ impl Plans {
         Ok(executor.bytes(Self::graph(network, key)?))
     }
 
-    /// What computes.
-    pub(super) fn executor(&self) -> Arc<dyn Executor> {
-        Arc::clone(&self.executor)
-    }
-
     /// Forgets plans and grid, whose memory was not to be had.
     pub(super) fn forget(&mut self) {
         self.prepared.clear();

@@ -87,6 +87,7 @@ pub struct Upscaler {
     pub(super) info: ModelInfo,
     pub(super) manifest: Manifest,
     device: &'static str,
+    executor: Arc<dyn Executor>,
     pub(super) plans: Mutex<Plans>,
 }
 
@@ -130,8 +131,13 @@ impl Upscaler {
         // A missing tensor is found now and not in the middle of a film.
         check_tensors(&folder, &manifest)?;
         let device = executor.name();
-        let plans = Mutex::new(Plans::new(&manifest, &folder, executor));
-        Ok(Self { info: ModelInfo::of(&manifest, &folder), manifest, device, plans })
+        let plans = Mutex::new(Plans::new(&manifest, &folder, Arc::clone(&executor)));
+        Ok(Self { info: ModelInfo::of(&manifest, &folder), manifest, device, executor, plans })
+    }
+
+    /// What computes.
+    pub(super) fn executor(&self) -> Arc<dyn Executor> {
+        Arc::clone(&self.executor)
     }
 
     /// The model.
@@ -243,7 +249,7 @@ impl Upscaler {
         };
         let guide_padded = guide.as_ref().map(|g| g.padded(lattice * model::FACTOR)).transpose()?;
         let (h, w) = (condition.height(), condition.width());
-        let executor = plans.executor();
+        let executor = self.executor();
         let mut side = settings.tile_size * zoom;
         let decoded = loop {
             let grid =

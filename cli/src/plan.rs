@@ -1,0 +1,53 @@
+//! `ssmoesr plan`: what a picture will take.
+
+use std::io::Write;
+
+use ssmoesr_core::{FramePlan, Upscaler, read_picture};
+
+use crate::args::PlanArgs;
+
+pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
+    let frame = read_picture(&args.input)?.frame;
+    let upscaler = Upscaler::new(&args.options.0)?;
+    let plan = upscaler.plan((frame.width(), frame.height()), &args.options.0)?;
+    let text = if args.json { json(&plan) } else { table((frame.width(), frame.height()), &plan) };
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+fn table((width, height): (u32, u32), plan: &FramePlan) -> String {
+    format!(
+        "picture      {width}x{height} -> {}x{}\n\
+         tiles        {} of {}x{} cells (4x4 pixels of the result each)\n\
+         steps        {}: {} runs of the denoiser, {} of the decoder\n\
+         memory       {} MiB for the picture, {} MiB for a tile, besides the weights\n\
+         operations   {:.1} GFLOP\n",
+        plan.output.0,
+        plan.output.1,
+        plan.tiles,
+        plan.tile.0,
+        plan.tile.1,
+        plan.steps,
+        plan.steps * plan.tiles,
+        plan.tiles,
+        mib(plan.frame_bytes),
+        mib(plan.working_bytes),
+        plan.gflop
+    )
+}
+
+fn json(plan: &FramePlan) -> String {
+    let all = serde_json::json!({
+        "output": [plan.output.0, plan.output.1],
+        "tile": [plan.tile.0, plan.tile.1],
+        "tiles": plan.tiles,
+        "steps": plan.steps,
+        "working_bytes": plan.working_bytes,
+        "frame_bytes": plan.frame_bytes,
+        "gflop": plan.gflop,
+    });
+    format!("{all}\n")
+}
