@@ -41,8 +41,8 @@ mod tiles;
 mod weights;
 
 pub use engine::{
-    CancelToken, DeviceInfo, DumpFormat, ImportSources, ModelInfo, Progress, ProgressFn, Stream, Upscaler,
-    check_model, devices, dump_model, import_model, model_info,
+    CancelToken, DeviceInfo, DumpFormat, ImportSources, ModelInfo, PlanInfo, Progress, ProgressFn, Stream,
+    Upscaler, check_model, devices, dump_model, import_model, model_info,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "files")]

@@ -15,4 +15,4 @@ mod upscaler;
 pub use cancel::CancelToken;
 pub use inspect::{DumpFormat, ImportSources, check_model, dump_model, import_model, model_info};
 pub use progress::{Progress, ProgressFn};
-pub use upscaler::{DeviceInfo, ModelInfo, Stream, Upscaler, devices};
+pub use upscaler::{DeviceInfo, ModelInfo, PlanInfo, Stream, Upscaler, devices};

@@ -62,6 +62,22 @@ pub struct DeviceInfo {
     pub description: String,
 }
 
+/// How a picture would be worked on, asked before the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlanInfo {
+    /// Tiles, worked on one after the other.
+    pub tiles: u64,
+    /// Units of [`Progress`] in all.
+    pub units: u64,
+    /// About what a call takes besides the frames and the weights.
+    pub bytes: u64,
+    /// Size of the result.
+    pub out_size: (u32, u32),
+    /// Width and height of a tile in input pixels, with what neighbours share.
+    pub tile_size: (u32, u32),
+}
+
 /// The devices of this build.
 pub fn devices() -> Vec<DeviceInfo> {
     exec::EXECUTORS
@@ -157,6 +173,44 @@ impl Upscaler {
                 Frame::MAX_SIDE / scale
             ))),
         }
+    }
+
+    /// How an input of `width` x `height` would be worked on with `options`. Allocates no pictures.
+    ///
+    /// # Errors
+    /// `Input` for an impossible size, `Option` for values the model cannot do, `Limit` where the result would be too
+    /// large.
+    pub fn plan(&self, width: u32, height: u32, options: &Options) -> Result<PlanInfo> {
+        let settings = Settings::resolve(options, &self.manifest)?;
+        if width == 0 || height == 0 {
+            return Err(Error::input(format!("{width}x{height} pixels: a side is zero")));
+        }
+        let out_size = self.output_size(width, height, options.scale)?;
+        let network = &self.manifest.network;
+        let zoom = settings.scale / model::FACTOR;
+        let lattice = model::lattice(network, &self.manifest.common);
+        let cells = |side: u32| (side as usize * zoom).next_multiple_of(lattice);
+        let (h, w) = (cells(height), cells(width));
+        let grid = self.grid((h, w), settings.tile_size * zoom, settings.scale)?;
+        let (th, tw) = grid.tile_shape();
+        let mut tile_bytes = 0;
+        for part in [Part::Denoiser, Part::Decoder] {
+            tile_bytes = tile_bytes.max(Plans::bytes(network, (part, 1, th, tw))?);
+        }
+        // f32 per cell: the condition, and the latent with its noise, estimates and merged tiles; then per pixel of
+        // the result: the picture and its decoded part.
+        let per_cell = 3 + 5 * model::latent_channels(network) as u64;
+        let per_pixel = 2 * 3 * (model::FACTOR * model::FACTOR) as u64;
+        let canvases = (h as u64 * w as u64).saturating_mul((per_cell + per_pixel) * 4);
+        let tiles = grid.len() as u64;
+        let pixels = |cells: usize| (cells / zoom) as u32;
+        Ok(PlanInfo {
+            tiles,
+            units: tiles * (settings.steps.len() as u64 + 1),
+            bytes: tile_bytes.saturating_add(canvases),
+            out_size,
+            tile_size: (pixels(tw).min(width), pixels(th).min(height)),
+        })
     }
 
     /// Enlarges `input` into `output`, whose format is the same and whose sides are `scale` times as long.
