@@ -21,7 +21,9 @@ help:
 
 build:
 	@scripts/setup.sh build
-	$(CARGO) build --release --locked -p ssmoesr-cli -p gst-plugin-ssmoesr -p ssmoesr-ffi
+	$(CARGO) build --release --locked -p ssmoesr-cli -p gst-plugin-ssmoesr
+	@# Alone: the others switch on parts of core that the C library does without.
+	$(CARGO) build --release --locked -p ssmoesr-ffi
 
 install uninstall:
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh $@ $(PARTS)

@@ -50,7 +50,7 @@
  *           as it leaves the fields that are unknown there as zero bytes.
  * Threads   Every function may be called from any thread, on the same object too, with one exception: while an object
  *           is being freed, nobody else may use it. The library starts threads of its own only for an object, and they
- *           end with it (on the device "reference", which is for comparisons, some stay and sleep).
+ *           end with it. (Where a build has the device "reference", which is for comparisons, that one leaves some.)
  * Callbacks Run on the thread that is named there. They must return: no longjmp, no C++ exception. In a callback only
  *           ssmoesr_upscaler_cancel, ssmoesr_status_string, ssmoesr_version, ssmoesr_version_string and
  *           ssmoesr_last_error may be called; other functions return SSMOESR_ERROR_ARGUMENT there.

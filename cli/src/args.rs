@@ -23,8 +23,28 @@ pub(crate) enum Verb {
     /// Look at models.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Measure how long a frame takes, and what in it.
+    Bench(Box<Bench>),
     /// List the devices that can compute.
     Devices,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Width of the input in pixels.
+    #[arg(long, default_value_t = 480)]
+    pub(crate) width: u32,
+    /// Height of the input in pixels.
+    #[arg(long, default_value_t = 270)]
+    pub(crate) height: u32,
+    /// Runs that are measured, after one to warm up; medians are shown.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+    /// Write JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) options: OptionFlags,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod batch;
+mod bench;
 mod model_cmd;
 mod report;
 
@@ -72,6 +73,11 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
             let cancel = CancelToken::new();
             stop_on_signal(cancel.clone())?;
             model_cmd::run(command, &cancel).map(|()| 0)
+        }
+        Verb::Bench(args) => {
+            let cancel = CancelToken::new();
+            stop_on_signal(cancel.clone())?;
+            bench::run(args, &cancel).map(|()| 0)
         }
         Verb::Devices => {
             let mut out = std::io::stdout().lock();

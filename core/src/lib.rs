@@ -41,8 +41,9 @@ mod tiles;
 mod weights;
 
 pub use engine::{
-    CancelToken, DeviceInfo, DumpFormat, ImportSources, ModelInfo, PlanInfo, Progress, ProgressFn, Stream,
-    Upscaler, check_model, devices, dump_model, import_model, model_info,
+    BenchOp, BenchReport, BenchStage, CancelToken, DeviceInfo, DumpFormat, ImportSources, ModelInfo,
+    PlanInfo, Progress, ProgressFn, Stream, Upscaler, check_model, devices, dump_model, import_model,
+    model_info,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "files")]

@@ -1,5 +1,6 @@
 //! The conductor: carries a picture through tiles and sampling steps.
 
+mod bench;
 mod cancel;
 mod inspect;
 mod locate;
@@ -12,6 +13,7 @@ mod settings;
 mod tests;
 mod upscaler;
 
+pub use bench::{BenchOp, BenchReport, BenchStage};
 pub use cancel::CancelToken;
 pub use inspect::{DumpFormat, ImportSources, check_model, dump_model, import_model, model_info};
 pub use progress::{Progress, ProgressFn};

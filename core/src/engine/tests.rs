@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::locate::model_roots;
 use crate::engine::plans::{Part, Plans};
-use crate::exec::{EXECUTORS, executor};
+use crate::exec::all_executors;
 use crate::options::Options;
 use crate::pixels::canvas::Canvas;
 use crate::pixels::resample::bicubic_up;
@@ -39,8 +39,8 @@ fn vector_native_agrees_with_training() {
         vectors.names().iter().filter_map(|n| n.strip_suffix(".lr").map(str::to_owned)).collect();
     assert!(cases.len() >= 2, "{cases:?}");
     let stop = AtomicBool::new(false);
-    for (device, _) in EXECUTORS {
-        let mut plans = Plans::new(&manifest, &folder, executor(device).unwrap());
+    for (device, executor) in all_executors() {
+        let mut plans = Plans::new(&manifest, &folder, executor);
         for case in &cases {
             let (lr, shape) = get(&format!("{case}.lr"));
             let (h, w) = (shape[2], shape[3]);

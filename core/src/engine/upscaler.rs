@@ -100,8 +100,8 @@ pub fn devices() -> Vec<DeviceInfo> {
 /// # Ok(()) }
 /// ```
 pub struct Upscaler {
-    info: ModelInfo,
-    manifest: Manifest,
+    pub(super) info: ModelInfo,
+    pub(super) manifest: Manifest,
     device: &'static str,
     plans: Mutex<Plans>,
 }
@@ -131,11 +131,16 @@ impl Upscaler {
     pub fn new(options: &Options) -> Result<Self> {
         options.validate()?;
         let (folder, manifest) = locate(options.model.as_deref())?;
-        let device = match (options.device.as_str(), Environment::read()?.device) {
+        let environment = Environment::read()?;
+        let device = match (options.device.as_str(), environment.device) {
             ("auto", Some(device)) => device,
             (device, _) => device.to_owned(),
         };
-        let executor = exec::executor(&device)?;
+        let threads = match (options.threads, environment.threads) {
+            (0, Some(threads)) => threads,
+            (threads, _) => threads,
+        };
+        let executor = exec::executor(&device, threads as usize, environment.cpu.as_deref())?;
         check_files(&folder, &manifest)?;
         // A missing tensor is found now and not in the middle of a film.
         check_tensors(&folder, &manifest)?;
@@ -253,7 +258,7 @@ impl Upscaler {
     }
 
     /// Waits until no other call runs on this upscaler.
-    fn turn(&self, cancel: &CancelToken) -> Result<MutexGuard<'_, Plans>> {
+    pub(super) fn turn(&self, cancel: &CancelToken) -> Result<MutexGuard<'_, Plans>> {
         loop {
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());
@@ -332,7 +337,7 @@ impl Upscaler {
 
     /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
     /// largest side that does), or of the size the network was trained at where it needs that.
-    fn grid(&self, (h, w): (usize, usize), asked: usize, scale: usize) -> Result<TileGrid> {
+    pub(super) fn grid(&self, (h, w): (usize, usize), asked: usize, scale: usize) -> Result<TileGrid> {
         let network = &self.manifest.network;
         let lattice = model::lattice(network, &self.manifest.common);
         if let Some(side) = model::fixed_tile(network, scale) {
@@ -341,6 +346,11 @@ impl Upscaler {
             return TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice);
         }
         let fits = |side: usize| -> Result<bool> {
+            // The latent alone; where it does not fit, the graph may be too large to be recorded.
+            let cells = (h.min(side) * w.min(side)) as u64;
+            if cells * 4 * model::latent_channels(network) as u64 > TILE_BYTES {
+                return Ok(false);
+            }
             for part in [Part::Denoiser, Part::Decoder] {
                 if Plans::bytes(network, (part, 1, h.min(side), w.min(side)))? > TILE_BYTES {
                     return Ok(false);

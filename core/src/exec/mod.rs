@@ -2,7 +2,6 @@
 
 #[cfg(feature = "reference")]
 mod candle;
-#[allow(dead_code, reason = "kernels come before the executor that calls them")]
 mod cpu;
 #[cfg(test)]
 mod naive;
@@ -15,11 +14,12 @@ use crate::weights::WeightSource;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Weights of one graph in the form an executor wants; shared between runs, bound at each run.
 pub type Weights = Arc<dyn Any + Send + Sync>;
 
-/// Sees the result of each node that runs: its id and samples.
+/// Sees results while they exist: a node's id and samples.
 pub type Visit<'a> = dyn FnMut(Value, &[f32]) -> Result<()> + 'a;
 
 /// A device with kernels for every operation.
@@ -46,7 +46,8 @@ pub trait Prepared: Send {
     fn graph(&self) -> &Graph;
 
     /// Runs once: `inputs` and `outputs` in the graph's order, row-major `[N, C, H, W]`. `stop` is looked at
-    /// between nodes. `visit` sees every node's result.
+    /// between nodes. `visit` sees the result of every node that is stored; devices that do several nodes in one
+    /// pass store the last one's.
     ///
     /// # Errors
     /// `Cancelled` where `stop` was set, `Internal` where a length does not fit, `Device` where a kernel failed.
@@ -58,6 +59,14 @@ pub trait Prepared: Send {
         stop: &AtomicBool,
         visit: Option<&mut Visit<'_>>,
     ) -> Result<()>;
+
+    /// Whether later runs take the time of each step.
+    fn measure(&mut self, _on: bool) {}
+
+    /// Node and time of each step of the last run that was measured; nothing where the device cannot tell.
+    fn measured(&self) -> &[(Value, Duration)] {
+        &[]
+    }
 }
 
 /// Checks the lengths of what a host hands to [`Prepared::run`].
@@ -81,24 +90,39 @@ fn check_stop(stop: &AtomicBool) -> Result<()> {
 
 /// Name and description of each executor in this build.
 pub const EXECUTORS: &[(&str, &str)] = &[
+    ("cpu", "own kernels for AVX-512, AVX2 or plain code: the default"),
     #[cfg(feature = "reference")]
     ("reference", "candle on the CPU, f32: the reference that every other executor is held against"),
 ];
 
-/// The executor called `name`; `auto` and `cpu` give the best one for the CPU.
+/// The executor called `name`; `auto` gives the best there is. `threads` is 0 for all processors, `level` the highest
+/// instruction set for the CPU's kernels.
 ///
 /// # Errors
 /// `Device` where this build has none of that name.
-pub fn executor(name: &str) -> Result<Arc<dyn Executor>> {
+pub fn executor(name: &str, threads: usize, level: Option<&str>) -> Result<Arc<dyn Executor>> {
     match name {
+        "auto" | "cpu" => Ok(Arc::new(cpu::Cpu::new(cpu::Level::detect(level), threads))),
         #[cfg(feature = "reference")]
-        "auto" | "cpu" | "reference" => Ok(Arc::new(candle::Candle)),
+        "reference" => Ok(Arc::new(candle::Candle)),
         _ => {
             let known: Vec<&str> = EXECUTORS.iter().map(|e| e.0).collect();
             Err(Error::device(format!(
-                "device `{name}` is not in this build; there are: auto, cpu, {}",
+                "device `{name}` is not in this build; there are: auto, {}",
                 known.join(", ")
             )))
         }
     }
+}
+
+/// Every executor of this build, the CPU's once per instruction set of this machine.
+#[cfg(test)]
+pub(crate) fn all_executors() -> Vec<(String, Arc<dyn Executor>)> {
+    let mut all: Vec<(String, Arc<dyn Executor>)> = Vec::new();
+    for level in cpu::Level::available() {
+        all.push((format!("cpu {level}"), Arc::new(cpu::Cpu::new(level, 2))));
+    }
+    #[cfg(feature = "reference")]
+    all.push(("reference".to_owned(), Arc::new(candle::Candle)));
+    all
 }

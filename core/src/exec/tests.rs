@@ -86,8 +86,7 @@ fn every_executor_agrees_with_the_twin_on_every_case() {
     let all = cases();
     assert_eq!(all.len(), CASES, "cases were added or lost");
     let mut worst = (0.0, String::new());
-    for (device, _) in EXECUTORS {
-        let executor = executor(device).unwrap();
+    for (device, executor) in all_executors() {
         for (seed, case) in all.iter().enumerate() {
             let random = &mut Random(seed as u64);
             let (weights, inputs) = (weights(&case.graph, random), inputs(case, random));
@@ -123,8 +122,7 @@ const CASES: usize = 179;
 fn lengths_and_weights_that_do_not_fit_are_errors() {
     let case = &cases()[0];
     let graph = Arc::new(case.graph.clone());
-    for (device, _) in EXECUTORS {
-        let device = executor(device).unwrap();
+    for (_, device) in all_executors() {
         let loaded = device.load(&graph, &weights(&graph, &mut Random(1))).unwrap();
         let mut prepared = device.prepare(Arc::clone(&graph)).unwrap();
         let stop = AtomicBool::new(false);

@@ -10,5 +10,5 @@ mod sinusoid;
 
 pub use builder::{Builder, Graph, Node, Value, Weight, WeightId};
 pub use op::{Activation, Border, ChannelNorm, Op, Padding, QkvLayout, Shape};
-pub use plan::{Plan, Step};
+pub use plan::{Plan, Step, place_lives};
 pub use sinusoid::frequencies;

@@ -1,6 +1,7 @@
 //! From a graph to an order and an arena: which nodes run, when a result may be overwritten, and where it lies.
 
 use crate::graph::builder::{Graph, Value};
+use std::ops::Range;
 
 /// One node to run and what is dead after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,36 @@ pub struct Plan {
 
 /// Offsets are multiples of this many elements (one cache line), so that kernels may load aligned.
 const ALIGN: usize = 16;
+
+/// Offsets in one arena for ranges of `lens` values, each in use from the start to the end of its life, both
+/// included: largest first at the lowest offset that is free for the whole life. Also the length of the arena.
+pub fn place_lives(lens: &[usize], lives: &[Range<usize>]) -> (Vec<usize>, usize) {
+    let mut by_size: Vec<usize> = (0..lens.len()).collect();
+    by_size.sort_by_key(|&i| (std::cmp::Reverse(lens[i]), i));
+    let mut offsets = vec![0; lens.len()];
+    let mut placed: Vec<usize> = Vec::new();
+    let mut arena_len = 0;
+    for &i in &by_size {
+        let size = lens[i].next_multiple_of(ALIGN);
+        let mut busy: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|&&j| lives[j].start <= lives[i].end && lives[i].start <= lives[j].end)
+            .map(|&j| (offsets[j], offsets[j] + lens[j].next_multiple_of(ALIGN)))
+            .collect();
+        busy.sort_unstable();
+        let mut at = 0;
+        for (start, end) in busy {
+            if at + size <= start {
+                break;
+            }
+            at = at.max(end);
+        }
+        offsets[i] = at;
+        arena_len = arena_len.max(at + size);
+        placed.push(i);
+    }
+    (offsets, arena_len)
+}
 
 fn elements(graph: &Graph, v: Value) -> usize {
     graph.shape(v).iter().product::<usize>().next_multiple_of(ALIGN)
@@ -69,29 +100,12 @@ impl Plan {
         // Inputs are written before the first node runs.
         let first = |i: usize| if graph.inputs.iter().any(|v| v.index() == i) { 0 } else { time[i] };
 
-        let mut by_size = order.clone();
-        by_size.sort_by_key(|&i| (std::cmp::Reverse(elements(graph, Value(i as u32))), i));
+        let (lens, lives): (Vec<usize>, Vec<Range<usize>>) =
+            order.iter().map(|&i| (elements(graph, Value(i as u32)), first(i)..last[i])).unzip();
+        let (placed, arena_len) = place_lives(&lens, &lives);
         let mut offsets: Vec<Option<usize>> = vec![None; n];
-        let mut placed: Vec<usize> = Vec::new();
-        let mut arena_len = 0;
-        for &i in &by_size {
-            let size = elements(graph, Value(i as u32));
-            let mut busy: Vec<(usize, usize)> = placed
-                .iter()
-                .filter(|&&j| first(j) <= last[i] && first(i) <= last[j])
-                .filter_map(|&j| offsets[j].map(|o| (o, o + elements(graph, Value(j as u32)))))
-                .collect();
-            busy.sort_unstable();
-            let mut at = 0;
-            for (start, end) in busy {
-                if at + size <= start {
-                    break;
-                }
-                at = at.max(end);
-            }
+        for (&i, at) in order.iter().zip(placed) {
             offsets[i] = Some(at);
-            arena_len = arena_len.max(at + size);
-            placed.push(i);
         }
 
         let mut steps: Vec<Step> =

@@ -88,6 +88,11 @@ impl Ptr {
         Self(p)
     }
 
+    /// The address `count` values on.
+    pub(crate) fn add(self, count: usize) -> Self {
+        Self(self.0.wrapping_add(count))
+    }
+
     /// The address. A method, so that closures capture the wrapper and not the bare pointer.
     pub(crate) fn get(self) -> *mut f32 {
         self.0
@@ -113,6 +118,11 @@ impl Map {
     /// Pixels of all pictures.
     pub(crate) fn pixels(&self) -> usize {
         self.n * self.h * self.w
+    }
+
+    /// Picture `i` alone.
+    pub(crate) fn picture(&self, i: usize) -> Self {
+        Self { start: self.start.add(i * self.h * self.w * self.stride), n: 1, ..*self }
     }
 
     /// Channels with padding.

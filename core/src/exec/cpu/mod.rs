@@ -1,6 +1,166 @@
 //! The CPU executor: the graph lowered to fused steps over one arena, channels last, with kernels for the
 //! instruction sets of [`simd::Level`] and a thread pool of its own.
 
-pub(crate) mod map;
-pub(crate) mod pool;
-pub(crate) mod simd;
+#![allow(unsafe_code, reason = "hands the arena to the kernels")]
+
+mod attention;
+mod codebook;
+mod conv;
+mod depthwise;
+mod fft;
+mod filter;
+mod flash;
+mod fuse;
+mod gemm;
+mod im2col;
+mod lanes;
+mod lower;
+mod map;
+mod moves;
+mod pack;
+mod pointwise;
+mod pool;
+mod run;
+mod simd;
+mod spectrum;
+mod winograd;
+
+use super::{Executor, Prepared, Visit, Weights, check_io};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Value};
+use crate::weights::WeightSource;
+use map::{Buffer, Context, Ptr};
+use pack::{Pack, Packer};
+use pool::Pool;
+use run::{Program, Runner};
+pub(super) use simd::Level;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The CPU executor. Its threads end when it and all it prepared are dropped.
+pub(crate) struct Cpu {
+    shared: Arc<Shared>,
+}
+
+/// What all plans of one executor use, one run at a time.
+struct Shared {
+    level: Level,
+    pool: Pool,
+    memory: Mutex<Memory>,
+}
+
+/// Memory that grows to what the largest plan needs and stays.
+#[derive(Default)]
+struct Memory {
+    arena: Option<Buffer>,
+    common: Option<Buffer>,
+    scratch: Vec<Buffer>,
+}
+
+fn grow(buffer: &mut Option<Buffer>, len: usize) -> Result<Ptr> {
+    if buffer.as_ref().is_none_or(|b| b.len() < len) {
+        // The old one goes first: both may not fit.
+        *buffer = None;
+        *buffer = Some(Buffer::zeroed(len).ok_or_else(|| out_of_memory(len))?);
+    }
+    Ok(buffer.as_ref().map_or(Ptr::new(std::ptr::null_mut()), |b| Ptr::new(b.start())))
+}
+
+fn out_of_memory(len: usize) -> Error {
+    Error::limit(format!("the system has no {} MiB of memory for a tile", len / (1 << 18)))
+}
+
+impl Cpu {
+    /// An executor with `threads` threads, 0 for one per processor that this process may use.
+    pub(crate) fn new(level: Level, threads: usize) -> Self {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let (pool, memory) = (Pool::new(threads), Mutex::new(Memory::default()));
+        Self { shared: Arc::new(Shared { level, pool, memory }) }
+    }
+}
+
+/// Weights of one graph, per node.
+struct Packs(Vec<Pack>);
+
+impl Executor for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn load(&self, graph: &Graph, source: &dyn WeightSource) -> Result<Weights> {
+        let packer = Packer { graph, source, level: self.shared.level };
+        let mut packs: Vec<Pack> = graph.nodes.iter().map(|_| Pack::None).collect();
+        for step in &lower::lower(graph).steps {
+            let pack = &mut packs[step.node.index()];
+            // Statistics and the norm that reads them are of one node.
+            if matches!(pack, Pack::None) {
+                *pack = packer.pack(step)?;
+            }
+        }
+        Ok(Arc::new(Packs(packs)))
+    }
+
+    fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>> {
+        let program = Program::new(graph);
+        Ok(Box::new(Plan { program, shared: Arc::clone(&self.shared), measure: false, times: Vec::new() }))
+    }
+}
+
+/// A program with the executor's memory and threads.
+struct Plan {
+    program: Program,
+    shared: Arc<Shared>,
+    measure: bool,
+    times: Vec<(Value, Duration)>,
+}
+
+impl Prepared for Plan {
+    fn graph(&self) -> &Graph {
+        &self.program.graph
+    }
+
+    fn run(
+        &mut self,
+        weights: &Weights,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        stop: &AtomicBool,
+        visit: Option<&mut Visit<'_>>,
+    ) -> Result<()> {
+        check_io(&self.program.graph, inputs, outputs)?;
+        let packs = weights
+            .downcast_ref::<Packs>()
+            .filter(|p| p.0.len() == self.program.graph.nodes.len())
+            .ok_or_else(|| Error::internal("weights of another graph or executor"))?;
+        let shared = &*self.shared;
+        // Memory holds nothing between runs: a panic elsewhere leaves nothing half done.
+        let mut memory = shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = shared.pool.threads();
+        let (own, common) = self.program.scratch(&packs.0, threads);
+        if memory.scratch.len() < threads || memory.scratch.iter().any(|b| b.len() < own) {
+            memory.scratch.clear();
+            for _ in 0..threads {
+                memory.scratch.push(Buffer::zeroed(own).ok_or_else(|| out_of_memory(own))?);
+            }
+        }
+        let arena = grow(&mut memory.arena, self.program.arena_len)?;
+        let common = grow(&mut memory.common, common)?;
+        let cx = Context { level: shared.level, pool: &shared.pool, scratch: &memory.scratch, stop };
+        self.times.clear();
+        let times = self.measure.then_some(&mut self.times);
+        Runner { program: &self.program, packs: &packs.0, arena, common, cx }
+            .run(inputs, outputs, visit, times)
+    }
+
+    fn measure(&mut self, on: bool) {
+        self.measure = on;
+    }
+
+    fn measured(&self) -> &[(Value, Duration)] {
+        &self.times
+    }
+}

@@ -45,15 +45,15 @@ const FAMILIES: [(&str, Family); 26] = [
 fn run_all(folder: &Folder) {
     let mut failures = Vec::new();
     let mut count = 0;
-    for (device, _) in crate::exec::EXECUTORS {
+    for (device, executor) in crate::exec::all_executors() {
         for family in folder.families() {
             let Some((_, run)) = FAMILIES.iter().find(|(name, _)| *name == family) else {
                 failures.push(format!("family {family} is in cases.json, nothing compares it"));
                 continue;
             };
             let start = std::time::Instant::now();
-            let mut tally = Tally::new(device, &family);
-            run(&Context::new(folder, &family, device), &mut tally);
+            let mut tally = Tally::new(&device, &family);
+            run(&Context::new(folder, &family, &executor), &mut tally);
             let cases = folder.cases(&family).len();
             assert!(cases > 0 && tally.cases() == cases, "{family}: {} of {cases} cases ran", tally.cases());
             eprintln!("{} ({:.1} s)", tally.line(), start.elapsed().as_secs_f64());

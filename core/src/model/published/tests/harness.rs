@@ -1,7 +1,7 @@
 //! Vector folders, their weights, and the comparison.
 
 use crate::error::Result;
-use crate::exec::{Executor, Weights, executor};
+use crate::exec::{Executor, Weights};
 use crate::graph::{Builder, Graph, Shape, Value};
 use crate::weights::{HashWeights, Published, PublishedConfig, Store, WeightSource};
 use safetensors::Dtype;
@@ -109,9 +109,9 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(folder: &'a Folder, family: &str, device: &str) -> Self {
+    pub(super) fn new(folder: &'a Folder, family: &str, device: &Arc<dyn Executor>) -> Self {
         let file = Arc::new(Store::open(&[folder.path.join(format!("{family}.safetensors"))]).unwrap());
-        Self { folder, cases: folder.cases(family), file, device: executor(device).unwrap() }
+        Self { folder, cases: folder.cases(family), file, device: Arc::clone(device) }
     }
 
     /// The same vectors with another folder's network.
