@@ -152,11 +152,12 @@ fn code_examples(header: &str, margin: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut inside: Option<String> = None;
     for line in header.lines() {
-        match (line.trim_start_matches(margin), &mut inside) {
+        let line = line.strip_prefix(margin).unwrap_or_else(|| line.trim().trim_start_matches(margin.trim()));
+        match (line, &mut inside) {
             ("@code", _) => inside = Some(String::new()),
             ("@endcode", _) => out.extend(inside.take()),
             (line, Some(code)) => {
-                code.push_str(line.strip_prefix(margin.trim()).unwrap_or(line));
+                code.push_str(line);
                 code.push('\n');
             }
             _ => {}
@@ -407,7 +408,7 @@ fn the_binary_interface_is_the_recorded_one() {
     if std::env::var_os("ABI_RECORD").is_some() {
         good(
             Command::new("abidw")
-                .args(["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--out-file"])
+                .args(["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--exported-interfaces-only", "--out-file"])
                 .arg(&recorded)
                 .arg(&library),
         );

@@ -1,10 +1,10 @@
 //! What can be asked without an upscaler: version, status words, devices, models.
 
 use crate::entry::{entry, guarded};
+use crate::last_error;
 use crate::options;
 use crate::sized::{self, Versioned};
-use crate::status::{Failure, LIMIT, OK, Outcome, Status};
-use crate::{last_error, status};
+use crate::status::{self, Failure, LIMIT, OK, Outcome, Status};
 use ssmoesr_core::{ModelInfo, devices, model_info};
 use std::ffi::{CString, c_char};
 use std::mem::offset_of;

@@ -5,7 +5,7 @@ use crate::options::{self, RawOptions};
 use crate::picture::{Checked, RawPicture};
 use crate::queue::{Begin, Queue};
 use crate::status::{AGAIN, Failure, LIMIT, OK, Outcome, Status};
-use crate::upscaler::{Handle, object, pictures};
+use crate::upscaler::{self, object, pictures};
 use ssmoesr_core::{Options, Stream, Upscaler};
 use std::ffi::c_void;
 use std::ptr;
@@ -26,6 +26,10 @@ struct Video {
     queue: Arc<Queue<Job>>,
     worker: Option<JoinHandle<()>>,
 }
+
+/// `ssmoesr_stream`, behind which C sees nothing.
+#[repr(C)]
+struct Opaque([u8; 0]);
 
 impl Drop for Video {
     fn drop(&mut self) {
@@ -69,17 +73,17 @@ fn work(queue: &Queue<Job>, mut stream: Stream, options: &Options) {
 /// # Safety
 /// `stream` is NULL, or came from `ssmoesr_stream_new` and is not freed during `'a`.
 #[allow(unsafe_code, reason = "a pointer that C kept")]
-unsafe fn video<'a>(stream: *const Video) -> Outcome<&'a Video> {
+unsafe fn video<'a>(stream: *const Opaque) -> Outcome<&'a Video> {
     // SAFETY: the caller's promise. Nobody has a `&mut Video` before it is freed.
-    unsafe { stream.as_ref() }.ok_or_else(|| Failure::argument("stream: NULL"))
+    unsafe { stream.cast::<Video>().as_ref() }.ok_or_else(|| Failure::argument("stream: NULL"))
 }
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ssmoesr_stream_new(
-    upscaler: *const Handle,
+    upscaler: *const upscaler::Opaque,
     options: *const RawOptions,
-    stream: *mut *mut Video,
+    stream: *mut *mut Opaque,
 ) -> Status {
     entry("ssmoesr_stream_new", || {
         if stream.is_null() {
@@ -94,21 +98,21 @@ unsafe extern "C" fn ssmoesr_stream_new(
         };
         let video = Video::start(Arc::clone(&handle.upscaler), options)?;
         // SAFETY: as above.
-        unsafe { *stream = Box::into_raw(Box::new(video)) };
+        unsafe { *stream = Box::into_raw(Box::new(video)).cast() };
         Ok(OK)
     })
 }
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ssmoesr_stream_free(stream: *mut *mut Video) {
+unsafe extern "C" fn ssmoesr_stream_free(stream: *mut *mut Opaque) {
     // Not through `entry`: a free between a failure and a look at its text leaves the text alone.
     let _ = guarded(|| {
         // SAFETY: the header asks for NULL or a pointer to NULL or to a handle that nobody else uses.
         if let Some(place) = unsafe { stream.as_mut() }.filter(|p| !p.is_null()) {
             let video = std::mem::replace(place, ptr::null_mut());
             // SAFETY: it came from `Box::into_raw` in `ssmoesr_stream_new` and is not used again.
-            drop(unsafe { Box::from_raw(video) });
+            drop(unsafe { Box::from_raw(video.cast::<Video>()) });
         }
         Ok(())
     });
@@ -117,7 +121,7 @@ unsafe extern "C" fn ssmoesr_stream_free(stream: *mut *mut Video) {
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ssmoesr_stream_submit(
-    stream: *const Video,
+    stream: *const Opaque,
     input: *const RawPicture,
     output: *const RawPicture,
     tag: *mut c_void,
@@ -137,7 +141,7 @@ unsafe extern "C" fn ssmoesr_stream_submit(
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ssmoesr_stream_wait(
-    stream: *const Video,
+    stream: *const Opaque,
     timeout_ms: i32,
     tag: *mut *mut c_void,
 ) -> Status {
@@ -159,7 +163,7 @@ unsafe extern "C" fn ssmoesr_stream_wait(
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ssmoesr_stream_flush(stream: *const Video) -> Status {
+unsafe extern "C" fn ssmoesr_stream_flush(stream: *const Opaque) -> Status {
     entry("ssmoesr_stream_flush", || {
         // SAFETY: the header asks for NULL or a live handle.
         unsafe { video(stream) }?.queue.flush();

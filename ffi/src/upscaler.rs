@@ -22,6 +22,10 @@ pub(crate) struct Handle {
     device: CString,
 }
 
+/// `ssmoesr_upscaler`, behind which C sees nothing: what a [`Handle`] holds is no part of the binary interface.
+#[repr(C)]
+pub(crate) struct Opaque([u8; 0]);
+
 type ProgressFn = unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32;
 
 /// The object behind a handle.
@@ -29,9 +33,9 @@ type ProgressFn = unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64)
 /// # Safety
 /// `handle` is NULL, or came from `ssmoesr_upscaler_new` and is not freed during `'a`.
 #[allow(unsafe_code, reason = "a pointer that C kept")]
-pub(crate) unsafe fn object<'a>(handle: *const Handle) -> Outcome<&'a Handle> {
+pub(crate) unsafe fn object<'a>(handle: *const Opaque) -> Outcome<&'a Handle> {
     // SAFETY: the caller's promise. Nobody has a `&mut Handle` before it is freed.
-    unsafe { handle.as_ref() }.ok_or_else(|| Failure::argument("upscaler: NULL"))
+    unsafe { handle.cast::<Handle>().as_ref() }.ok_or_else(|| Failure::argument("upscaler: NULL"))
 }
 
 /// Reads the two pictures of a call and checks them against each other.
@@ -61,7 +65,7 @@ pub(crate) unsafe fn pictures(
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(export_name = "ssmoesr_upscaler_new_v0")]
-unsafe extern "C" fn new(options: *const RawOptions, upscaler: *mut *mut Handle) -> Status {
+unsafe extern "C" fn new(options: *const RawOptions, upscaler: *mut *mut Opaque) -> Status {
     entry("ssmoesr_upscaler_new", || {
         if upscaler.is_null() {
             return Err(Failure::argument("upscaler: NULL"));
@@ -76,21 +80,21 @@ unsafe extern "C" fn new(options: *const RawOptions, upscaler: *mut *mut Handle)
         let device = CString::new(core.device()).unwrap_or_default();
         let handle = Handle { upscaler: Arc::new(core), options, cancel: CancelToken::new(), device };
         // SAFETY: as above.
-        unsafe { *upscaler = Box::into_raw(Box::new(handle)) };
+        unsafe { *upscaler = Box::into_raw(Box::new(handle)).cast() };
         Ok(OK)
     })
 }
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ssmoesr_upscaler_free(upscaler: *mut *mut Handle) {
+unsafe extern "C" fn ssmoesr_upscaler_free(upscaler: *mut *mut Opaque) {
     // Not through `entry`: a free between a failure and a look at its text leaves the text alone.
     let _ = guarded(|| {
         // SAFETY: the header asks for NULL or a pointer to NULL or to a handle that nobody else uses.
         if let Some(place) = unsafe { upscaler.as_mut() }.filter(|p| !p.is_null()) {
             let handle = std::mem::replace(place, ptr::null_mut());
             // SAFETY: it came from `Box::into_raw` in `new` and is not used again.
-            drop(unsafe { Box::from_raw(handle) });
+            drop(unsafe { Box::from_raw(handle.cast::<Handle>()) });
         }
         Ok(())
     });
@@ -99,7 +103,7 @@ unsafe extern "C" fn ssmoesr_upscaler_free(upscaler: *mut *mut Handle) {
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ssmoesr_upscaler_run(
-    upscaler: *const Handle,
+    upscaler: *const Opaque,
     options: *const RawOptions,
     input: *const RawPicture,
     output: *const RawPicture,
@@ -128,19 +132,19 @@ unsafe extern "C" fn ssmoesr_upscaler_run(
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ssmoesr_upscaler_cancel(upscaler: *const Handle) {
+unsafe extern "C" fn ssmoesr_upscaler_cancel(upscaler: *const Opaque) {
     // Called from signal handlers: one atomic store and nothing else.
     // SAFETY: the header asks for NULL or a live handle.
-    if let Some(handle) = unsafe { upscaler.as_ref() } {
+    if let Some(handle) = unsafe { upscaler.cast::<Handle>().as_ref() } {
         handle.cancel.cancel();
     }
 }
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ssmoesr_upscaler_resume(upscaler: *const Handle) {
+unsafe extern "C" fn ssmoesr_upscaler_resume(upscaler: *const Opaque) {
     // SAFETY: the header asks for NULL or a live handle.
-    if let Some(handle) = unsafe { upscaler.as_ref() } {
+    if let Some(handle) = unsafe { upscaler.cast::<Handle>().as_ref() } {
         handle.cancel.reset();
     }
 }
@@ -148,7 +152,7 @@ unsafe extern "C" fn ssmoesr_upscaler_resume(upscaler: *const Handle) {
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ssmoesr_upscaler_output_size(
-    upscaler: *const Handle,
+    upscaler: *const Opaque,
     width: u32,
     height: u32,
     scale: u32,
@@ -211,7 +215,7 @@ unsafe impl Versioned for RawPlan {
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ssmoesr_upscaler_plan(
-    upscaler: *const Handle,
+    upscaler: *const Opaque,
     options: *const RawOptions,
     width: u32,
     height: u32,
@@ -245,7 +249,7 @@ unsafe extern "C" fn ssmoesr_upscaler_plan(
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ssmoesr_upscaler_model(
-    upscaler: *const Handle,
+    upscaler: *const Opaque,
     info: *mut RawModelInfo,
     struct_size: usize,
 ) -> Status {
@@ -257,7 +261,7 @@ unsafe extern "C" fn ssmoesr_upscaler_model(
 
 #[allow(unsafe_code, reason = "called from C")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ssmoesr_upscaler_device(upscaler: *const Handle) -> *const c_char {
+unsafe extern "C" fn ssmoesr_upscaler_device(upscaler: *const Opaque) -> *const c_char {
     // SAFETY: the header asks for NULL or a live handle.
-    unsafe { upscaler.as_ref() }.map_or(ptr::null(), |handle| handle.device.as_ptr())
+    unsafe { upscaler.cast::<Handle>().as_ref() }.map_or(ptr::null(), |handle| handle.device.as_ptr())
 }
