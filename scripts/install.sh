@@ -23,12 +23,13 @@ api=$(number API_VERSION)
 # The version behind the number of the binary interface.
 object=libssmoesr.so.$api.${version#*.}
 
-# cargo leaves libraries that only tests asked for in deps/.
+# cargo leaves libraries that only tests asked for in deps/; an older build may lie beside it.
 find_built() {
-    for place in "$built/$1" "$built/deps/$1"; do
-        [ ! -f "$place" ] || { echo "$place"; return; }
-    done
-    echo "$built/$1"
+    if [ "$built/deps/$1" -nt "$built/$1" ]; then
+        echo "$built/deps/$1"
+    else
+        echo "$built/$1"
+    fi
 }
 
 # The list of files: mode, source, place. `link` and `pc` are made here.

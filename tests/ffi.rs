@@ -292,7 +292,7 @@ fn threads_cancel_and_streams() {
     assert!(said.ends_with("threads: good\n"), "{said}");
     let sanitized = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
     let program = installed.compile("gcc", "c99", "tests/ffi/threads.c", "threads-asan", &sanitized);
-    good(installed.command(program).env("SLOW", "1"));
+    good(&mut installed.command(program));
 }
 
 #[test]
@@ -408,10 +408,18 @@ fn the_binary_interface_is_the_recorded_one() {
     if std::env::var_os("ABI_RECORD").is_some() {
         good(
             Command::new("abidw")
-                .args(["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--exported-interfaces-only", "--out-file"])
+                .args(["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--out-file"])
                 .arg(&recorded)
                 .arg(&library),
         );
+        // Compilation units without a public type would change with every compiler.
+        let lines = text("ffi/abi/libssmoesr.abi");
+        let kept: String = lines
+            .lines()
+            .filter(|l| !l.ends_with("/>") || !l.contains("<abi-instr"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        std::fs::write(&recorded, kept).unwrap();
     }
     good(
         Command::new("abidiff")
