@@ -4,19 +4,29 @@ CARGO := cargo
 # Where rustup puts cargo, for shells that were opened before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 IN ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+# library, command, element, model, docs; nothing means all.
+PARTS ?=
 
-.PHONY: help demo test test-training check fmt clippy doc deny build
+.PHONY: help demo test test-training check fmt clippy doc deny build install uninstall
 
 help:
 	@echo 'make demo [IN=clip.mp4] [FRAMES=24] [SCALE=4]   enlarge a clip into out/'
 	@echo 'make test                                       build and run every test'
 	@echo 'make check                                      formatting, clippy, documentation, cargo deny'
 	@echo 'make test-training                              the tests of the training code (PyTorch)'
-	@echo 'make build                                      command and element, in target/release'
+	@echo 'make build                                      command, element and C library, in target/release'
+	@echo 'make install [PREFIX=/usr/local] [DESTDIR=] [PARTS=]   install what was built; make uninstall'
 
 build:
 	@scripts/setup.sh build
 	$(CARGO) build --release --locked -p ssmoesr-cli -p gst-plugin-ssmoesr
+	@# Alone: the others switch on parts of core that the C library does without.
+	$(CARGO) build --release --locked -p ssmoesr-ffi
+
+install uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh $@ $(PARTS)
 
 demo:
 	@scripts/setup.sh demo

@@ -10,7 +10,7 @@ for task in "$@"; do
     build) ;;
     demo) packages+=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
         gstreamer1.0-plugins-ugly gstreamer1.0-libav) ;;
-    test) packages+=(binutils git gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+    test) packages+=(abigail-tools binutils clang g++ git valgrind gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
         gstreamer1.0-plugins-ugly gstreamer1.0-libav) ;;
     training) packages=(python3-torch python3-numpy python3-pil python3-scipy) rust=no ;;
     curl) packages=(ca-certificates curl) rust=no ;;

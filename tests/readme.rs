@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
 /// Lines of all `sh` blocks.
@@ -46,6 +46,9 @@ fn shell(folder: &Path, line: &str) {
         .env("PATH", path)
         .env("GST_PLUGIN_PATH", folder.join("plugins"))
         .env("GST_REGISTRY", folder.join("registry"))
+        .env("PKG_CONFIG_PATH", folder.join("usr/lib/pkgconfig"))
+        .env("PKG_CONFIG_SYSROOT_DIR", folder)
+        .env("LD_LIBRARY_PATH", folder.join("usr/lib"))
         .env_remove("SSMOESR_MODEL")
         .stdin(Stdio::null())
         .output()
@@ -57,7 +60,7 @@ fn shell(folder: &Path, line: &str) {
 fn the_commands_work() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let commands = commands(&readme);
-    assert_eq!(commands.len(), 9, "{commands:?}");
+    assert_eq!(commands.len(), 13, "{commands:?}");
 
     let room = tempfile::tempdir().unwrap();
     let room = room.path();
@@ -66,6 +69,20 @@ fn the_commands_work() {
     std::fs::create_dir_all(room.join("plugins")).unwrap();
     std::fs::create_dir(room.join("album")).unwrap();
     std::fs::copy(plugin, room.join("plugins/libgstssmoesr.so")).unwrap();
+    let install = Command::new("make")
+        .args(["-s", "install", "PREFIX=/usr"])
+        .arg(format!("DESTDIR={}", room.display()))
+        .env("BUILT", built())
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    for file in ["bin/ssmoesr", "lib/gstreamer-1.0/libgstssmoesr.so", "share/ssmoesr/models/photo/model.json"]
+    {
+        assert!(room.join("usr").join(file).is_file(), "{file}");
+    }
+    std::fs::write(room.join("small.ppm"), [b"P6 8 6 255\n".as_slice(), &[90; 8 * 6 * 3]].concat()).unwrap();
+    std::os::unix::fs::symlink(root().join("examples"), room.join("examples")).unwrap();
     let tiny = "videotestsrc num-buffers=1 ! video/x-raw,width=32,height=16";
     for line in [
         &format!("gst-launch-1.0 -q {tiny} ! jpegenc ! filesink location=photo.jpg"),
@@ -81,12 +98,17 @@ fn the_commands_work() {
             let make = Command::new("make").arg("-n").args(targets.split(' ')).current_dir(root()).output();
             assert!(make.unwrap().status.success(), "{line}");
         } else if let Some(export) = line.strip_prefix("export ") {
-            assert_eq!(export, "GST_PLUGIN_PATH=$PWD/target/release");
+            // Here they lead to what the tests built.
+            let known = [
+                "GST_PLUGIN_PATH=$PWD/target/release",
+                "PKG_CONFIG_PATH=$HOME/.local/lib/pkgconfig LD_LIBRARY_PATH=$HOME/.local/lib",
+            ];
+            assert!(known.contains(&export), "{export}");
         } else {
             shell(room, line);
         }
     }
-    for made in ["large.png", "enlarged/one.png", "piped.png", "out.mp4"] {
+    for made in ["large.png", "enlarged/one.png", "piped.png", "out.mp4", "big.ppm"] {
         assert!(std::fs::metadata(room.join(made)).is_ok_and(|m| m.len() > 100), "{made}");
     }
 }
@@ -94,7 +116,9 @@ fn the_commands_work() {
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let mut links = 0;
-    for document in ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/ROADMAP.md"] {
+    for document in
+        ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/C-API.md", "docs/ROADMAP.md"]
+    {
         let document = root().join(document);
         let text = std::fs::read_to_string(&document).unwrap();
         for part in text.split("](").skip(1) {

@@ -9,7 +9,7 @@ use crate::args::PlanArgs;
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let frame = read_picture(&args.input)?.frame;
     let upscaler = Upscaler::new(&args.options.0)?;
-    let plan = upscaler.plan((frame.width(), frame.height()), &args.options.0)?;
+    let plan = upscaler.plan(frame.width(), frame.height(), &args.options.0)?;
     let text = if args.json { json(&plan) } else { table((frame.width(), frame.height()), &plan) };
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
@@ -21,7 +21,7 @@ fn mib(bytes: u64) -> u64 {
 fn table((width, height): (u32, u32), plan: &FramePlan) -> String {
     format!(
         "picture      {width}x{height} -> {}x{}\n\
-         tiles        {} of {}x{} cells (4x4 pixels of the result each)\n\
+         tiles        {} of {}x{} pixels of the input\n\
          steps        {}: {} runs of the denoiser, {} of the decoder\n\
          memory       {} MiB for the picture, {} MiB for a tile, besides the weights\n\
          operations   {:.1} GFLOP\n",

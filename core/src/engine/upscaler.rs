@@ -322,6 +322,11 @@ impl Upscaler {
             return TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice);
         }
         let fits = |side: usize| -> Result<bool> {
+            // The latent alone; where it does not fit, the graph may be too large to be recorded.
+            let cells = (h.min(side) * w.min(side)) as u64;
+            if cells * 4 * model::latent_channels(network) as u64 > TILE_BYTES {
+                return Ok(false);
+            }
             for part in [Part::Denoiser, Part::Decoder] {
                 let key = (part, 1, h.min(side), w.min(side));
                 if Plans::bytes(executor, network, key)? > TILE_BYTES {

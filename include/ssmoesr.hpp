@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// ssmoesr for C++11 and later: objects that free themselves, errors as exceptions. Header only; the C header beside it
+// is the manual.
+//
+// @code
+// #include <ssmoesr.hpp>
+// #include <vector>
+//
+// std::vector<unsigned char> enlarge(std::vector<unsigned char> &rgb, unsigned width, unsigned height)
+// {
+//     std::vector<unsigned char> large(rgb.size() * 16);
+//     ssmoesr::Upscaler upscaler;
+//     upscaler.run(ssmoesr::packed(SSMOESR_FORMAT_RGB8, width, height, rgb.data(), width * 3),
+//                  ssmoesr::packed(SSMOESR_FORMAT_RGB8, width * 4, height * 4, large.data(), width * 12));
+//     return large;
+// }
+// @endcode
+#ifndef SSMOESR_HPP
+#define SSMOESR_HPP
+
+#include "ssmoesr.h"
+
+#include <exception>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace ssmoesr {
+
+// What a failed call throws; what() is the text of ssmoesr_last_error().
+class Error : public std::runtime_error {
+public:
+    Error(ssmoesr_status status, const std::string &text) : std::runtime_error(text), status_(status) {}
+    ssmoesr_status status() const noexcept { return status_; }
+
+private:
+    ssmoesr_status status_;
+};
+
+// Throws for errors; gives back OK, AGAIN and EMPTY.
+inline ssmoesr_status check(ssmoesr_status status)
+{
+    if (status < SSMOESR_OK) {
+        const char *text = ssmoesr_last_error();
+        throw Error(status, *text != '\0' ? text : ssmoesr_status_string(status));
+    }
+    return status;
+}
+
+// Options with texts of their own; the fields are those of ssmoesr_options. Empty texts leave the choice open.
+struct Options {
+    std::string model, device, sampler, colour_fix;
+    uint64_t seed;
+    double fidelity, eta;
+    uint32_t scale, steps, tile_size, threads;
+
+    Options()
+    {
+        ssmoesr_options c;
+        check(ssmoesr_options_init(&c, sizeof c));
+        seed = c.seed;
+        fidelity = c.fidelity;
+        eta = c.eta;
+        scale = c.scale;
+        steps = c.steps;
+        tile_size = c.tile_size;
+        threads = c.threads;
+    }
+
+    // Points into this object.
+    ssmoesr_options c() const
+    {
+        ssmoesr_options c;
+        check(ssmoesr_options_init(&c, sizeof c));
+        c.model = model.empty() ? nullptr : model.c_str();
+        c.device = device.empty() ? nullptr : device.c_str();
+        c.sampler = sampler.empty() ? nullptr : sampler.c_str();
+        c.colour_fix = colour_fix.empty() ? nullptr : colour_fix.c_str();
+        c.seed = seed;
+        c.fidelity = fidelity;
+        c.eta = eta;
+        c.scale = scale;
+        c.steps = steps;
+        c.tile_size = tile_size;
+        c.threads = threads;
+        return c;
+    }
+};
+
+// A descriptor without samples.
+inline ssmoesr_picture picture()
+{
+    ssmoesr_picture c;
+    check(ssmoesr_picture_init(&c, sizeof c));
+    return c;
+}
+
+// A descriptor of samples in one plane. Samples of an input are not written.
+inline ssmoesr_picture packed(int32_t format, uint32_t width, uint32_t height, const void *data, size_t stride)
+{
+    ssmoesr_picture c = picture();
+    c.format = format;
+    c.width = width;
+    c.height = height;
+    c.data[0] = const_cast<void *>(data);
+    c.stride[0] = stride;
+    return c;
+}
+
+// Returns true to go on. What it throws comes out of run().
+typedef std::function<bool(uint64_t done, uint64_t total)> Progress;
+
+// A model on a device. Thread-safe but for moves and destruction.
+class Upscaler {
+public:
+    Upscaler() : c_(nullptr) { check(ssmoesr_upscaler_new(nullptr, &c_)); }
+    explicit Upscaler(const Options &options) : c_(nullptr)
+    {
+        const ssmoesr_options o = options.c();
+        check(ssmoesr_upscaler_new(&o, &c_));
+    }
+    Upscaler(Upscaler &&other) noexcept : c_(other.c_) { other.c_ = nullptr; }
+    Upscaler &operator=(Upscaler &&other) noexcept
+    {
+        std::swap(c_, other.c_);
+        return *this;
+    }
+    Upscaler(const Upscaler &) = delete;
+    Upscaler &operator=(const Upscaler &) = delete;
+    ~Upscaler() { ssmoesr_upscaler_free(&c_); }
+
+    // With the upscaler's own options.
+    void run(const ssmoesr_picture &in, const ssmoesr_picture &out, const Progress &progress = Progress())
+    {
+        work(nullptr, in, out, progress);
+    }
+    void run(const Options &options, const ssmoesr_picture &in, const ssmoesr_picture &out,
+             const Progress &progress = Progress())
+    {
+        const ssmoesr_options o = options.c();
+        work(&o, in, out, progress);
+    }
+    void cancel() noexcept { ssmoesr_upscaler_cancel(c_); }
+    void resume() noexcept { ssmoesr_upscaler_resume(c_); }
+
+    std::pair<uint32_t, uint32_t> output_size(uint32_t width, uint32_t height, uint32_t scale) const
+    {
+        std::pair<uint32_t, uint32_t> size;
+        check(ssmoesr_upscaler_output_size(c_, width, height, scale, &size.first, &size.second));
+        return size;
+    }
+    ssmoesr_plan plan(const Options &options, uint32_t width, uint32_t height) const
+    {
+        const ssmoesr_options o = options.c();
+        ssmoesr_plan plan;
+        check(ssmoesr_upscaler_plan(c_, &o, width, height, &plan, sizeof plan));
+        return plan;
+    }
+    ssmoesr_model_info model() const
+    {
+        ssmoesr_model_info info;
+        check(ssmoesr_upscaler_model(c_, &info, sizeof info));
+        return info;
+    }
+    std::string device() const { return ssmoesr_upscaler_device(c_); }
+
+    // For functions of the C header; stays the object's own.
+    ssmoesr_upscaler *c() const noexcept { return c_; }
+
+private:
+    struct Call {
+        const Progress *progress;
+        std::exception_ptr thrown;
+    };
+    static int32_t tell(void *user, uint64_t done, uint64_t total)
+    {
+        Call *call = static_cast<Call *>(user);
+        // No exception may pass through the library.
+        try {
+            return (*call->progress)(done, total) ? 0 : 1;
+        } catch (...) {
+            call->thrown = std::current_exception();
+            return 1;
+        }
+    }
+    void work(const ssmoesr_options *options, const ssmoesr_picture &in, const ssmoesr_picture &out,
+              const Progress &progress)
+    {
+        Call call = {&progress, std::exception_ptr()};
+        const ssmoesr_status status = ssmoesr_upscaler_run(c_, options, &in, &out, progress ? tell : nullptr, &call);
+        if (call.thrown)
+            std::rethrow_exception(call.thrown);
+        check(status);
+    }
+
+    ssmoesr_upscaler *c_;
+};
+
+// The frames of one video. Thread-safe but for moves and destruction; the destructor waits for the frame that is being
+// worked on.
+class Stream {
+public:
+    explicit Stream(const Upscaler &upscaler) : c_(nullptr) { check(ssmoesr_stream_new(upscaler.c(), nullptr, &c_)); }
+    Stream(const Upscaler &upscaler, const Options &options) : c_(nullptr)
+    {
+        const ssmoesr_options o = options.c();
+        check(ssmoesr_stream_new(upscaler.c(), &o, &c_));
+    }
+    Stream(Stream &&other) noexcept : c_(other.c_) { other.c_ = nullptr; }
+    Stream &operator=(Stream &&other) noexcept
+    {
+        std::swap(c_, other.c_);
+        return *this;
+    }
+    Stream(const Stream &) = delete;
+    Stream &operator=(const Stream &) = delete;
+    ~Stream() { ssmoesr_stream_free(&c_); }
+
+    // False where the stream is full.
+    bool submit(const ssmoesr_picture &in, const ssmoesr_picture &out, void *tag = nullptr)
+    {
+        return check(ssmoesr_stream_submit(c_, &in, &out, tag)) == SSMOESR_OK;
+    }
+    // OK, AGAIN or EMPTY. Throws what became of the frame; *tag is set then, too.
+    ssmoesr_status wait(int32_t timeout_ms = -1, void **tag = nullptr)
+    {
+        return check(ssmoesr_stream_wait(c_, timeout_ms, tag));
+    }
+    void flush() { check(ssmoesr_stream_flush(c_)); }
+
+    ssmoesr_stream *c() const noexcept { return c_; }
+
+private:
+    ssmoesr_stream *c_;
+};
+
+} // namespace ssmoesr
+
+#endif
