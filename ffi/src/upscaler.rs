@@ -228,15 +228,15 @@ unsafe extern "C" fn ssmoesr_upscaler_plan(
             let handle = object(upscaler)?;
             (handle, options::read(options, &handle.options)?)
         };
-        let plan = handle.upscaler.plan(width, height, &options)?;
+        let found = handle.upscaler.plan(width, height, &options)?;
         let raw = RawPlan {
-            tiles: plan.tiles,
-            units: plan.units,
-            bytes: plan.bytes(),
-            out_width: plan.output.0,
-            out_height: plan.output.1,
-            tile_width: plan.tile.0,
-            tile_height: plan.tile.1,
+            tiles: found.tiles,
+            units: found.units,
+            bytes: found.bytes(),
+            out_width: found.output.0,
+            out_height: found.output.1,
+            tile_width: found.tile.0,
+            tile_height: found.tile.1,
             ..RawPlan::defaults()
         };
         // SAFETY: the header asks for NULL or `struct_size` writable bytes.
