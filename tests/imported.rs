@@ -1,7 +1,6 @@
 //! A model imported from published checkpoints, used as hosts use it: through the upscaler and through the element.
 //! `SSMOESR_VECTORS` names a folder of recorded checkpoints; without it there is nothing to import.
 
-use gst::prelude::*;
 use ssmoesr_core::{
     CancelToken, ColorInfo, Frame, ImportSources, Options, PixelFormat, Upscaler, check_model, devices,
     import_model,
