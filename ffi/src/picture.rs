@@ -156,7 +156,7 @@ impl Checked {
                 return Err(Failure::argument(format!("data[{i}] is NULL")));
             }
             let (w, h) = format.plane_size(i, width, height);
-            let row = w.checked_mul(format.pixel_bytes(i)).unwrap_or(usize::MAX);
+            let row = w.saturating_mul(format.pixel_bytes(i));
             if stride < row {
                 return Err(input(format!("stride[{i}] is {stride}, a row has {row} bytes")));
             }

@@ -161,7 +161,7 @@ mod tests {
         let [major, minor, patch] = ["VERSION_MAJOR", "VERSION_MINOR", "VERSION_PATCH"].map(number);
         assert_eq!(i64::from(version()), major << 16 | minor << 8 | patch);
         for (name, value) in [
-            ("OK", status::OK),
+            ("OK", OK),
             ("AGAIN", status::AGAIN),
             ("EMPTY", status::EMPTY),
             ("ERROR_ARGUMENT", status::ARGUMENT),
@@ -169,7 +169,7 @@ mod tests {
             ("ERROR_OPTION", status::OPTION),
             ("ERROR_MODEL", status::MODEL),
             ("ERROR_DEVICE", status::DEVICE),
-            ("ERROR_LIMIT", status::LIMIT),
+            ("ERROR_LIMIT", LIMIT),
             ("ERROR_IO", status::IO),
             ("ERROR_CANCELLED", status::CANCELLED),
             ("ERROR_INTERNAL", status::INTERNAL),
