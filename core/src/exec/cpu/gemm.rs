@@ -15,6 +15,10 @@
 //! on how rows, columns or `depth` are split.
 
 #![allow(unsafe_code, reason = "vector kernels over raw memory")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "register blocks are unrolled by their numbers; iterators hide that"
+)]
 
 use crate::error::{Error, Result};
 use crate::exec::cpu::map::{Buffer, LANES};

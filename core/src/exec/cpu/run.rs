@@ -56,7 +56,7 @@ impl Program {
                 n * h * w * stride
             })
             .collect();
-        let mut lives: Vec<Range<usize>> = vec![usize::MAX..0; lens.len()];
+        let mut lives: Vec<Range<usize>> = vec![Range { start: usize::MAX, end: 0 }; lens.len()];
         let touch = |life: &mut Range<usize>, t: usize| {
             life.start = life.start.min(t);
             life.end = life.end.max(t);

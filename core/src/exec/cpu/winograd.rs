@@ -4,6 +4,10 @@
 //! halve the rounding error of the usual 0, ±1, ±2.
 
 #![allow(unsafe_code, reason = "vector kernels over raw memory")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "register blocks are unrolled by their numbers; iterators hide that"
+)]
 
 use crate::error::Result;
 use crate::exec::cpu::conv::{Call, ConvSpec};
