@@ -3,6 +3,7 @@
 use super::naive::Naive;
 use super::*;
 use crate::graph::cases::{Case, Data, PLACES, cases, place};
+use crate::graph::{Activation, Border, Builder, Padding, Shape};
 use crate::weights::MemoryWeights;
 
 /// A small generator (SplitMix64), so that a failure names its numbers by a seed.
@@ -135,5 +136,116 @@ fn lengths_and_weights_that_do_not_fit_are_errors() {
         let e = prepared.run(&loaded, &[&[1.0]], &mut [&mut out], &stop, None).unwrap_err();
         assert_eq!(e.kind(), crate::error::ErrorKind::Cancelled);
         assert!(device.load(&graph, &MemoryWeights::new()).is_err());
+    }
+}
+
+/// Whatever an executor does in one pass must be what the nodes do one by one.
+#[test]
+fn chains_of_operations_agree_with_the_twin() {
+    let zero = Border::Zero;
+    let silu_norm = |g: &mut Builder, x: Value, norm: &str| -> Result<Value> {
+        let y = if norm == "group" { g.group_norm("n", x, 4, 1e-5)? } else { g.rms_norm("n", x)? };
+        g.silu("s", y)
+    };
+    type Build<'a> = Box<dyn Fn(&mut Builder, Value) -> Result<Value> + 'a>;
+    let chains: Vec<(&str, Shape, Build<'_>)> = vec![
+        (
+            "residual block, group norm",
+            [2, 16, 9, 14],
+            Box::new(|g, x| {
+                let y = silu_norm(g, x, "group")?;
+                let y = g.conv3("c1", y, 24, zero)?;
+                let y = g.group_norm("n2", y, 3, 1e-5)?;
+                let y = g.silu("s2", y)?;
+                let y = g.conv3("c2", y, 24, zero)?;
+                let skip = g.conv1("skip", x, 24)?;
+                g.add("sum", skip, y)
+            }),
+        ),
+        (
+            "residual block, pixel norm",
+            [2, 12, 11, 7],
+            Box::new(|g, x| {
+                let y = silu_norm(g, x, "rms")?;
+                let y = g.conv3("c1", y, 12, Border::Replicate)?;
+                let y = g.silu("s2", y)?;
+                let y = g.conv3("c2", y, 12, Border::Replicate)?;
+                g.add_scaled("sum", x, y, 0.3)
+            }),
+        ),
+        (
+            "inverted bottleneck in strips",
+            [2, 16, 40, 130],
+            Box::new(|g, x| {
+                let leaky = Activation::LeakyRelu(0.1);
+                let y = g.group_norm("n", x, 4, 1e-5)?;
+                let y = g.conv_stored("e", y, 512, 1, 1, Padding::NONE, 1, &[512, 16, 1, 1], false)?;
+                let y = g.batch_norm("en", y, 1e-5)?;
+                let y = g.activation("ea", y, leaky)?;
+                let same = Padding::same(1, zero);
+                let y = g.conv_stored("d", y, 512, 3, 1, same, 512, &[512, 1, 3, 3], false)?;
+                let y = g.batch_norm("dn", y, 1e-5)?;
+                let y = g.activation("da", y, leaky)?;
+                let y = g.conv1("r", y, 16)?;
+                g.add("sum", x, y)
+            }),
+        ),
+        (
+            "dense block",
+            [1, 32, 8, 10],
+            Box::new(|g, x| {
+                let mut seen = vec![x];
+                for i in 0..3 {
+                    let all = g.concat(&format!("j{i}"), &seen)?;
+                    let y = g.conv3(&format!("c{i}"), all, 16, zero)?;
+                    seen.push(g.activation(&format!("l{i}"), y, Activation::LeakyRelu(0.2))?);
+                }
+                let all = g.concat("j", &seen)?;
+                let y = g.conv3("c", all, 32, zero)?;
+                g.add_scaled("sum", x, y, 0.2)
+            }),
+        ),
+        (
+            "enlargements and a join that is not of whole vectors",
+            [2, 12, 5, 6],
+            Box::new(|g, x| {
+                let up = g.upsample_nearest2("u", x)?;
+                let y = g.conv3("c1", up, 8, zero)?;
+                let z = g.conv3("c2", x, 20, zero)?;
+                let z = g.pixel_shuffle("p", z, 2)?;
+                let z = g.silu("s", z)?;
+                let both = g.concat("j", &[y, z])?;
+                let both = g.affine("a", both, 2.0, -1.0)?;
+                g.conv1("c3", both, 5)
+            }),
+        ),
+        (
+            "a value with many readers",
+            [1, 16, 6, 6],
+            Box::new(|g, x| {
+                let n = g.rms_norm("n", x)?;
+                let y = g.conv1("c1", n, 16)?;
+                let y = g.add("a", n, y)?;
+                let y = g.scale_channels("gain", y)?;
+                let y = g.add("b", x, y)?;
+                let s = g.silu("s", y)?;
+                let t = g.conv1("c2", s, 16)?;
+                g.add("c", s, t)
+            }),
+        ),
+    ];
+    for (name, shape, build) in chains {
+        let mut g = Builder::new();
+        let x = g.input("x", shape).unwrap();
+        let out = build(&mut g, x).unwrap();
+        let graph = g.finish(&[out]);
+        let case = Case { name: name.to_owned(), limit: 1e-10, inputs: vec![Data::Real], graph };
+        let random = &mut Random(7);
+        let (weights, inputs) = (weights(&case.graph, random), inputs(&case, random));
+        let wanted = run(&Naive, &case, &weights, &inputs);
+        for (device, executor) in all_executors() {
+            let error = nmse(&run(executor.as_ref(), &case, &weights, &inputs), &wanted);
+            assert!(error <= case.limit, "{device}: {name}: {error:.1e}");
+        }
     }
 }

@@ -23,6 +23,7 @@ mod pool;
 mod run;
 mod simd;
 mod spectrum;
+mod strips;
 mod winograd;
 
 use crate::error::{Error, Result};
@@ -96,11 +97,13 @@ impl Executor for Cpu {
         let mut packs: Vec<Pack> = graph.nodes.iter().map(|_| Pack::None).collect();
         let mut bytes = 0;
         for step in &lower::lower(graph).steps {
-            let pack = &mut packs[step.node.index()];
-            // Statistics and the norm that reads them are of one node.
-            if matches!(pack, Pack::None) {
-                *pack = packer.pack(step)?;
-                bytes += pack.bytes();
+            for (node, tail) in step.parts() {
+                let pack = &mut packs[node.index()];
+                // Statistics and the norm that reads them are of one node.
+                if matches!(pack, Pack::None) {
+                    *pack = packer.pack(node, tail)?;
+                    bytes += pack.bytes();
+                }
             }
         }
         log::debug!("{} MiB of packed weights for convolutions", bytes >> 20);

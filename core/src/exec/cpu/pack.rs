@@ -5,7 +5,7 @@ use crate::exec::cpu::attention::Attention;
 use crate::exec::cpu::codebook::Codebook;
 use crate::exec::cpu::conv::{Conv, ConvSpec};
 use crate::exec::cpu::filter::Filter;
-use crate::exec::cpu::lower::{Step, Tail, Work};
+use crate::exec::cpu::lower::Tail;
 use crate::exec::cpu::map::{Buffer, Ptr, padded};
 use crate::exec::cpu::simd::Level;
 use crate::graph::{Graph, Op, Value, WeightId};
@@ -66,12 +66,12 @@ impl Packer<'_> {
         self.source.read_f32(&weight.name, &weight.shape)
     }
 
-    /// Weights of `step`.
-    pub(super) fn pack(&self, step: &Step) -> Result<Pack> {
-        let node = &self.graph.nodes[step.node.index()];
+    /// Weights of `v`, with what follows it in the same pass.
+    pub(super) fn pack(&self, v: Value, tail: Option<&Tail>) -> Result<Pack> {
+        let node = &self.graph.nodes[v.index()];
         let channels = node.shape[1];
-        match (&node.op, &step.work) {
-            (Op::Conv2d { .. }, Work::Conv(_, tail) | Work::Depthwise(tail)) => self.conv(step.node, tail),
+        match (&node.op, tail) {
+            (Op::Conv2d { .. }, Some(tail)) => self.conv(v, tail),
             (Op::GroupNorm { weight, bias, .. }, _) => {
                 rows(channels, &[&self.read(*weight)?, &self.read(*bias)?])
             }
@@ -80,7 +80,7 @@ impl Packer<'_> {
                 rows(channels, &[&self.read(*weight)?, &bias])
             }
             (Op::BatchNorm { .. } | Op::ScaleChannels { .. }, _) => {
-                let (factor, shift) = self.factor(step.node)?;
+                let (factor, shift) = self.factor(v)?;
                 rows(channels, &[&factor, &shift])
             }
             (Op::Affine { mul, add }, _) => rows(channels, &[&vec![*mul; channels], &vec![*add; channels]]),

@@ -13,6 +13,7 @@ use crate::exec::cpu::pack::Pack;
 use crate::exec::cpu::pointwise::{
     GroupStats, PixelNorm, Pointwise, apply, group_space, group_stats, pixel_norm, rms_inverse,
 };
+use crate::exec::cpu::strips;
 use crate::exec::{Visit, check_stop};
 use crate::graph::{Graph, Op, Value, frequencies, place_lives};
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// A range of the arena and the steps during which it is in use.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+pub(super) struct Room {
     at: usize,
     len: usize,
     last: usize,
@@ -35,9 +36,9 @@ pub(super) struct Program {
     /// One per slot.
     slots: Vec<Room>,
     /// Statistics of norms: per-pixel factors, or factor and offset per picture and channel.
-    statistics: HashMap<Value, Room>,
+    pub(super) statistics: HashMap<Value, Room>,
     /// What a step needs besides results, by its number.
-    space: HashMap<usize, Room>,
+    pub(super) space: HashMap<usize, Room>,
     shapes: HashMap<Value, FilterShape>,
     frequencies: Vec<f32>,
     pub(super) arena_len: usize,
@@ -101,12 +102,12 @@ impl Program {
                 }
                 _ => {}
             }
-            let norm = match &step.work {
-                Work::Conv(chain, _) => chain.norm,
-                Work::Pointwise(_) => Some(step.node),
-                _ => None,
-            };
-            if let Some(&owner) = norm.and_then(|v| statistics.get(&v)) {
+            if let Work::Strips(strips) = &step.work {
+                space.insert(t, lens.len());
+                lens.push(strips::space(&graph, strips));
+                lives.push(t..t);
+            }
+            if let Some(&owner) = step.norm().and_then(|v| statistics.get(&v)) {
                 touch(&mut lives[owner], t);
             }
         }
@@ -146,10 +147,11 @@ impl Program {
     /// f32 that kernels need per thread and in common, once weights are known.
     pub(super) fn scratch(&self, packs: &[Pack], threads: usize) -> (usize, usize) {
         let (mut own, mut common) = (0, 0);
-        for step in &self.lowered.steps {
-            let node = &self.graph.nodes[step.node.index()];
+        let nodes = self.lowered.steps.iter().flat_map(|s| s.parts().into_iter().map(|(v, _)| v));
+        for v in nodes {
+            let node = &self.graph.nodes[v.index()];
             let [n, _, h, w] = node.shape;
-            match &packs[step.node.index()] {
+            match &packs[v.index()] {
                 Pack::Conv(conv) => own = own.max(conv.scratch(n, h, w, threads)),
                 Pack::Attention(attention) => own = own.max(attention.scratch(h, w)),
                 Pack::Filter(filter) => {
@@ -174,12 +176,12 @@ pub(super) struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn graph(&self) -> &Graph {
+    pub(super) fn graph(&self) -> &Graph {
         &self.program.graph
     }
 
     /// The stored map of `v`.
-    fn map(&self, v: Value) -> Result<Map> {
+    pub(super) fn map(&self, v: Value) -> Result<Map> {
         let lowered = &self.program.lowered;
         let place = lowered.places[v.index()]
             .ok_or_else(|| Error::internal("a result that is not stored is read"))?;
@@ -189,12 +191,12 @@ impl Runner<'_> {
         Ok(Map { start, n, h, w, c, stride: lowered.slots[place.slot].0 })
     }
 
-    fn room(&self, room: Option<&Room>) -> Result<Ptr> {
+    pub(super) fn room(&self, room: Option<&Room>) -> Result<Ptr> {
         let room = room.ok_or_else(|| Error::internal("a step without its memory"))?;
         Ok(self.arena.add(room.at))
     }
 
-    fn pack(&self, v: Value) -> &Pack {
+    pub(super) fn pack(&self, v: Value) -> &Pack {
         &self.packs[v.index()]
     }
 
@@ -253,6 +255,7 @@ impl Runner<'_> {
             Work::Depthwise(tail) => self.depthwise(step.node, tail),
             Work::Statistics => self.statistics(t, step.node),
             Work::Pointwise(tail) => self.pointwise(step.node, tail),
+            Work::Strips(strips) => self.strips(t, step.node, strips),
             Work::Join(input, channel) => {
                 let from = self.map(self.graph().nodes[step.node.index()].inputs[*input])?;
                 // SAFETY: maps of live values in the arena do not overlap; so for all kernels of this file.
@@ -304,22 +307,27 @@ impl Runner<'_> {
     }
 
     fn depthwise(&self, node: Value, tail: &Tail) -> Result<()> {
+        let op = self.depthwise_op(node, tail)?;
+        let x = self.map(self.graph().nodes[node.index()].inputs[0])?;
+        // SAFETY: see `step`.
+        unsafe { depthwise(&self.cx, &x, &op, &self.map(tail.last)?) }
+    }
+
+    pub(super) fn depthwise_op(&self, node: Value, tail: &Tail) -> Result<Depthwise> {
         let n = &self.graph().nodes[node.index()];
         let Op::Conv2d { kernel, stride, padding, .. } = n.op else {
             return Err(Error::internal("no convolution"));
         };
         let lanes = padded(n.shape[1]);
         let pack = self.pack(node);
-        let op = Depthwise {
+        Ok(Depthwise {
             kernel,
             stride,
             padding,
             weight: pack.row(0, lanes * kernel * kernel)?,
             bias: pack.row(kernel * kernel, lanes)?,
             act: tail.act,
-        };
-        // SAFETY: see `step`.
-        unsafe { depthwise(&self.cx, &self.map(n.inputs[0])?, &op, &self.map(tail.last)?) }
+        })
     }
 
     fn statistics(&self, t: usize, node: Value) -> Result<()> {
