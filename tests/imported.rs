@@ -1,5 +1,10 @@
 //! A model imported from published checkpoints, used as hosts use it: through the upscaler and through the element.
 //! `SSMOESR_VECTORS` names a folder of recorded checkpoints; without it there is nothing to import.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test stops at the first thing that is not as it should be, and says what it skips"
+)]
 
 use ssmoesr_core::{
     CancelToken, ColorInfo, Frame, ImportSources, Options, PixelFormat, Upscaler, check_model, devices,

@@ -2,6 +2,7 @@
 //! A binary of its own, so that no other test's threads are counted.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
 
 use ssmoesr_core::{CancelToken, ColorInfo, Frame, Options, PixelFormat, Upscaler};
 use std::ops::ControlFlow;
