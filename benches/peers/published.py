@@ -532,3 +532,27 @@ class FirstStage(nn.Module):
     def decode(self, z, features):
         """From a latent that is not quantised yet."""
         return self.decoder(self.post_quant_conv(self.nearest(z)), features)
+
+
+def jobs(layout, side=512):
+    """Name -> function to time: the parts of one picture of `side` x `side` pixels."""
+    from . import make_published
+
+    unet = make_published.unet().to(memory_format=layout)
+    stage = make_published.first_stage().to(memory_format=layout)
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(channels, size):
+        map_ = torch.rand((1, channels, size, size), generator=generator)
+        return map_.contiguous(memory_format=layout)
+
+    cells = side // 4
+    x, t = noise(6, cells), torch.tensor([1])
+    z, features = noise(3, cells), noise(256, side // 2)
+    picture = noise(3, side)
+    return {
+        "denoiser": lambda: unet(x, t),
+        "features": lambda: stage.encoder.features(picture),
+        "encoder": lambda: stage.encoder(picture),
+        "decoder": lambda: stage.decode(z, features),
+    }
