@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -45,8 +46,8 @@ class Peer:
         return self.answer()
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.kill()
+        self.process.communicate()
 
 
 class Series:
@@ -65,6 +66,9 @@ class Series:
     def median(self, limit):
         """Of the undisturbed runs; of all where there is none."""
         return statistics.median(self.quiet(limit) or [ms for ms, _ in self.runs])
+
+    def least(self):
+        return min(ms for ms, _ in self.runs)
 
 
 class Bench:
@@ -111,9 +115,12 @@ class Bench:
         known = set(self.series)
         for count in range(1, self.options.limit + 1):
             turn()
-            new = [s for name, s in self.series.items() if name not in known]
-            least = min(len(s.quiet(self.options.disturbed)) for s in new)
+            new = {n: s for n, s in self.series.items() if n not in known}
+            least = min(len(s.quiet(self.options.disturbed)) for s in new.values())
             print(f"  round {count}: {least} undisturbed", file=sys.stderr, flush=True)
+            if self.options.verbose:
+                for name, series in new.items():
+                    print(f"    {name}: {series.runs[-1]}", file=sys.stderr, flush=True)
             if least >= self.options.rounds:
                 break
 
@@ -198,15 +205,16 @@ class Bench:
             found = [self.series.get(f"{side}: {n}") for n in names]
             return found if all(found) else None
 
-        def row(case, ours, theirs, peer, series):
-            counts = [len(s.quiet(limit)) for s in series]
+        def row(case, own, peer, others):
+            ours, theirs = own.median(limit), sum(s.median(limit) for s in others)
             rows.append({
                 "case": case,
                 "ours_ms": round(ours, 1),
                 "peer_ms": round(theirs, 1),
                 "peer": peer,
                 "ratio": round(theirs / ours, 2),
-                "undisturbed": min(counts),
+                "ratio_of_minima": round(sum(s.least() for s in others) / own.least(), 2),
+                "undisturbed": min(len(s.quiet(limit)) for s in [own, *others]),
             })
 
         for case, own, names in self.ROWS:
@@ -218,33 +226,30 @@ class Bench:
                     if best is None or total < best[0]:
                         best = (total, layout, found)
             if ours and best:
-                row(case, ours[0].median(limit), best[0], best[1], ours + best[2])
+                row(case, ours[0], best[1], best[2])
         for prefix in ("shipped", "published"):
             for part in ("frame", "denoiser", "decoder"):
                 one, two = (get("ours", [f"{prefix} on {n}, {part}"]) for n in (1, 2))
                 if one and two:
-                    times = [s[0].median(limit) for s in (two, one)]
-                    case = f"{prefix}, {part}: two threads against one"
-                    row(case, *times, "one thread", one + two)
+                    row(f"{prefix}, {part}: two threads", two[0], "one thread", one)
         peer = get("ncnn", ["Real-ESRGAN x4plus, frame"])
         for own, steps in (("beside ncnn, frame", "1 step"), ("beside ncnn x4, frame", "4 steps")):
             ours = get("ours", [own])
             if ours and peer:
-                times = ours[0].median(limit), peer[0].median(limit)
-                row(f"shipped, {steps}, against x4plus", *times, "ncnn", ours + peer)
+                row(f"shipped frame, {steps}; x4plus", ours[0], "ncnn", peer)
         return rows
 
 
 def table(rows):
     """Markdown."""
     lines = [
-        "| case | ours, ms | peer, ms | peer | ratio | undisturbed runs |",
-        "|---|---:|---:|---|---:|---:|",
+        "| case | ours, ms | peer, ms | peer | ratio | of minima | undisturbed runs |",
+        "|---|---:|---:|---|---:|---:|---:|",
     ]
     for row in rows:
         lines.append(
             f"| {row['case']} | {row['ours_ms']:.0f} | {row['peer_ms']:.0f} | {row['peer']} "
-            f"| {row['ratio']:.2f} | {row['undisturbed']} |"
+            f"| {row['ratio']:.2f} | {row['ratio_of_minima']:.2f} | {row['undisturbed']} |"
         )
     return "\n".join(lines)
 
@@ -270,6 +275,7 @@ def parse():
     parser.add_argument("--wait", type=float, default=5.0, help="seconds to wait for calm")
     parser.add_argument("--only", nargs="*", choices=["shipped", "published", "threads"])
     parser.add_argument("--ncnn", action="store_true", help="Real-ESRGAN x4plus as well")
+    parser.add_argument("--verbose", action="store_true", help="show each round")
     parser.add_argument("--json", metavar="FILE", help="every run, for later")
     options = parser.parse_args()
     options.command = os.path.abspath(options.command)
@@ -279,13 +285,18 @@ def parse():
 
 def main():
     options = parse()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     bench = Bench(options)
     names = ["shipped", "published", "threads"] if options.only is None else options.only
     names = [n for n in names if n != "published" or options.published]
     began = {"time": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "load": os.getloadavg()}
     for name in names + (["ncnn"] if options.ncnn else []):
         print(name, file=sys.stderr, flush=True)
-        getattr(bench, name)()
+        try:
+            getattr(bench, name)()
+        except KeyboardInterrupt:
+            print("stopped: what is there already follows", file=sys.stderr)
+            break
     rows, load = bench.rows(), os.getloadavg()
     print(table(rows))
 

@@ -1,7 +1,8 @@
-"""Writes the published network at full width with pseudo-random weights, as safetensors.
+r"""Writes the published network at full width with pseudo-random weights, as safetensors.
 
-    python -m peers.make_published FOLDER        (in benches/)
-    ssmoesr model import --unet FOLDER/unet.safetensors{,,,} --decoder FOLDER/first_stage.safetensors -o published
+    python -m peers.make_published FOLDER
+    ssmoesr model import --unet FOLDER/unet.safetensors{,,,} \
+        --decoder FOLDER/first_stage.safetensors -o published
 
 No published weights are needed or used. A weight is a function of its name: the same rule as the
 project's vectors have (`core/src/weights/hash.rs`), so that the network's activations stay of the
