@@ -1,0 +1,1 @@
+"""PyTorch (and ncnn) networks that the command is timed against."""
