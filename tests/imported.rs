@@ -87,6 +87,10 @@ fn an_imported_model_works_in_every_host() {
 
     let own = enlarge(&folder, "cpu");
     assert!(own.iter().any(|&v| v != own[0]), "one colour");
+    // The colour match, which is this model's default, gives the picture the mean of the input.
+    let mean = |bytes: &[u8]| bytes.iter().map(|&v| f64::from(v)).sum::<f64>() / bytes.len() as f64;
+    let (found, wanted) = (mean(&own), mean(&pattern()));
+    assert!((found - wanted).abs() < 8.0, "mean {found:.1}, that of the input is {wanted:.1}");
     assert_eq!(own, enlarge(&folder, "cpu"), "another picture the second time");
     assert_eq!(own, through_the_element(&folder), "the element gives another picture");
     if devices().iter().any(|d| d.name == "reference") {

@@ -140,7 +140,7 @@ pub(crate) fn enlarge_u8(src: &Canvas, factor: usize) -> Result<Canvas> {
     let mut bytes = samples(w * h * channels)?;
     for (i, b) in bytes.iter_mut().enumerate() {
         let (pixel, c) = (i / channels, i % channels);
-        *b = to_u8(src.row(c, pixel / w)[pixel % w]);
+        *b = to_u8(255.0 * src.row(c, pixel / w)[pixel % w]);
     }
     let large = imresize_u8(&bytes, (w, h), channels, (w * factor, h * factor))?;
     let mut out = Canvas::new(channels, w * factor, h * factor)?;
@@ -153,6 +153,20 @@ pub(crate) fn enlarge_u8(src: &Canvas, factor: usize) -> Result<Canvas> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_canvas_keeps_its_brightness() {
+        let ramp: Vec<f32> = (0..3 * 8 * 6).map(|i| (20 + i) as f32 / 255.0).collect();
+        let small = Canvas::from_data(3, 8, 6, ramp).unwrap();
+        let large = enlarge_u8(&small, 4).unwrap();
+        let mean = |c: &Canvas, k: usize| {
+            let plane: Vec<f32> = (0..c.height()).flat_map(|y| c.row(k, y).to_vec()).collect();
+            plane.iter().sum::<f32>() / plane.len() as f32
+        };
+        for k in 0..3 {
+            assert!((mean(&small, k) - mean(&large, k)).abs() < 0.5 / 255.0, "{k}");
+        }
+    }
+
     use super::*;
 
     #[test]
