@@ -32,10 +32,30 @@ DEFAULT = {
 }
 
 
+class EdgeConv(nn.Conv2d):
+    """3x3 convolution that repeats the edge.
+
+    The border is joined on by hand while `torch.compile` traces: the compiled gradient of the
+    replicating padding fails in channels-last layout (PyTorch 2.15).
+    """
+
+    def forward(self, x):
+        if COMPILING():
+            x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
+            x = torch.cat([x[..., :1], x, x[..., -1:]], 3)
+            return F.conv2d(x, self.weight, self.bias, self.stride)
+        return super().forward(x)
+
+
+# PyTorch before 2.1 has no compiler to ask.
+COMPILING = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
+
+
 def conv(inputs, outputs, kernel=3, stride=1):
     """3x3 convolutions repeat the edge, 1x1 need no border."""
-    mode = "replicate" if kernel > 1 else "zeros"
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode=mode)
+    if kernel == 1:
+        return nn.Conv2d(inputs, outputs, 1, stride)
+    return EdgeConv(inputs, outputs, kernel, stride, 1, padding_mode="replicate")
 
 
 def zeroed(module):

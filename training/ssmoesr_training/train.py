@@ -21,6 +21,7 @@ from torch import nn
 from . import data, losses
 from .decoder import Decoder
 from .measure import phase_spread, psnr_y
+from .model import load_tensors
 from .network import DEFAULT, Condition, Denoiser, share_space_experts
 from .resize import enlarge, to_bytes
 from .schedule import Shift
@@ -39,8 +40,8 @@ def parse(arguments=None):
     add("--run", required=True, help="folder of this run")
     add("--stage", choices=("expert", "decoder"), default="expert")
     add("--t", type=int, default=4, help="step of the expert, 4 = first")
-    add("--init", help="run to start from")
-    add("--expert", help="decoder stage: run of expert 4")
+    add("--init", help="run or model folder to start from")
+    add("--expert", help="decoder stage: run (or model folder) of expert 4")
     add("--data", default="photos", help="folder with train/ and dev/")
     add("--cache", help="decoded photographs (default: <run>/../photos.npy)")
     add("--fonts", default="/usr/share/fonts")
@@ -65,6 +66,7 @@ def parse(arguments=None):
     add("--ffl", type=float, default=10.0)
     add("--pd", type=float, default=0.0)
     add("--bf16", action="store_true", help="bfloat16 autocast")
+    add("--compile", action="store_true", help="torch.compile, channels last")
     add("--threads", type=int, default=1)
     add("--device", default="cpu")
     add("--seed", type=int, default=0)
@@ -73,6 +75,16 @@ def parse(arguments=None):
 
 def read_run(run):
     return torch.load(os.path.join(run, "last.pt"), map_location="cpu")
+
+
+def read_start(place, t):
+    """Averaged weights of a run folder, or the weights of an exported model with expert `t`."""
+    if not os.path.exists(os.path.join(place, "model.json")):
+        return read_run(place)["average"]
+    state = {}
+    for name in ("condition", f"expert{t}", "decoder"):
+        state.update(load_tensors(os.path.join(place, name + ".safetensors")))
+    return state
 
 
 def fit_in(state, module):
@@ -108,7 +120,7 @@ class Trainer:
         )
         self.dev = data.choosing_set(os.path.join(o.data, "dev"))
         self.schedule = Shift()
-        start = read_run(o.init)["average"] if o.init else {}
+        start = read_start(o.init, o.t) if o.init else {}
         latent, width = DEFAULT["first_stage"]["latent_channels"], DEFAULT["condition"]["width"]
         condition = Condition(width, DEFAULT["condition"]["blocks"])
         denoiser = Denoiser(latent, width, DEFAULT["denoiser"], o.experts)
@@ -116,7 +128,7 @@ class Trainer:
         self.trained = self.expert
         if o.stage == "decoder":
             self.trained = nn.ModuleDict({"decoder": Decoder(latent, DEFAULT["decoder"])})
-            state = read_run(o.expert)["average"]
+            state = read_start(o.expert, o.t)
             self.expert.load_state_dict(fit_in(state, self.expert))
             self.expert.requires_grad_(False).eval()
             start = dict(state, **start)
@@ -133,6 +145,13 @@ class Trainer:
         self.trained.to(o.device)
         for name in ("matrix_in", "matrix_out", "sigma"):
             setattr(self.transform, name, getattr(self.transform, name).to(o.device))
+        self.run_denoiser, self.run_decoder = self.denoise, self.correct
+        if o.compile:
+            for module in (*self.expert.modules(), *self.trained.modules()):
+                if isinstance(module, nn.Conv2d):
+                    module.to(memory_format=torch.channels_last)
+            self.run_denoiser = torch.compile(self.denoise, dynamic=False)
+            self.run_decoder = torch.compile(self.correct, dynamic=False)
         self.parameters = [p for p in self.trained.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=o.lr, betas=(0.9, 0.99), weight_decay=o.decay
@@ -180,11 +199,19 @@ class Trainer:
             noise = torch.randn(shape, device=lr.device)
             x = scale * self.schedule.noised(self.transform.encode(residual), t, noise)
         with self.autocast():
-            return self.expert["denoiser"](x, self.expert["condition"](lr)).float()
+            run = self.run_denoiser if self.trained.training else self.denoise
+            return run(x, lr).float()
+
+    def denoise(self, x, lr):
+        return self.expert["denoiser"](x, self.expert["condition"](lr))
+
+    def correct(self, z, lr):
+        return self.trained["decoder"](z, lr)
 
     def decoded(self, z, lr, up):
         with self.autocast():
-            correction = self.trained["decoder"](z, lr).float()
+            run = self.run_decoder if self.trained.training else self.correct
+            correction = run(z, lr).float()
         return up + self.transform.decode(z) + correction
 
     def loss(self, late):
@@ -276,7 +303,7 @@ class Trainer:
             start = time.monotonic()
             for name, value in self.step(self.seconds / budget).items():
                 means[name] = means.get(name, value) * 0.98 + 0.02 * value
-            self.seconds += time.monotonic() - start
+            self.seconds += min(10.0, time.monotonic() - start)  # a pause is not training
             if self.seconds - mark >= o.every:
                 mark = self.seconds
                 self.save()

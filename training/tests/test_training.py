@@ -2,11 +2,12 @@
 import os
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 import torch
 
-from ssmoesr_training import degrade, export, losses, measure, tensors
+from ssmoesr_training import degrade, export, losses, measure, network, refit, tensors, train
 from ssmoesr_training.decoder import AFF, Decoder
 from ssmoesr_training.model import Model
 from ssmoesr_training.network import DEFAULT, Attention, Condition, Denoiser, SpaceLinear
@@ -22,6 +23,21 @@ def randomised(module, seed=0, deviation=0.05):
         for value in module.parameters():
             value.copy_(deviation * torch.randn(value.shape, generator=generator))
     return module.eval()
+
+
+def both(condition, denoiser):
+    """The two as the trainer holds them."""
+    return torch.nn.ModuleDict({"condition": condition, "denoiser": denoiser})
+
+
+class Border(unittest.TestCase):
+    def test_border_joined_for_the_compiler_is_the_repeated_edge(self):
+        for stride in (1, 2):
+            layer = randomised(network.conv(3, 4, 3, stride))
+            x = torch.randn(2, 3, 8, 12)
+            want = layer(x)
+            with mock.patch.object(network, "COMPILING", lambda: True):
+                torch.testing.assert_close(layer(x), want)
 
 
 class Resize(unittest.TestCase):
@@ -71,6 +87,21 @@ class Schedule(unittest.TestCase):
     def test_first_expert_sees_no_noise(self):
         self.assertEqual(Shift().input_scale(4), 0.0)
         self.assertAlmostEqual(Shift().input_scale(1), 1 / 1.04**0.5)
+
+
+class Refit(unittest.TestCase):
+    def test_a_linear_change_of_the_features_is_undone(self):
+        torch.manual_seed(0)
+        mixing, kernel = torch.randn(3, 3), torch.randn(5, 3 * 9 + 1)
+        gram = cross = total = 0.0
+        for _ in range(4):
+            old = torch.randn(2, 3, 8, 8)
+            a = refit.patches(torch.einsum("ij,bjhw->bihw", mixing, old))
+            b = refit.patches(old)
+            gram, cross, total = gram + a.T @ a, cross + a.T @ b, total + b.T @ b
+        found, kept = refit.solved(gram, cross, total, kernel, ridge=0.0)
+        self.assertAlmostEqual(kept, 1.0, places=6)
+        torch.testing.assert_close(a.float() @ found.T, b.float() @ kernel.T, atol=1e-3, rtol=1e-3)
 
 
 class Losses(unittest.TestCase):
@@ -181,6 +212,14 @@ class Files(unittest.TestCase):
             model = Model(folder)
             for name, digest in model.config["files"].items():
                 self.assertEqual(digest, tensors.sha256(os.path.join(folder, name)))
+            start = train.fit_in(train.read_start(folder, 4), both(condition, denoiser))
+            torch.testing.assert_close(
+                start["condition.input.weight"], condition.input.weight, atol=1e-3, rtol=1e-3
+            )
+            self.assertEqual(
+                start["denoiser.middle.attention.0.ffn1.weight"].shape,
+                denoiser.middle.attention[0].ffn1.weight.shape,
+            )
             z = model.denoise(torch.randn(1, 16, 32, 32), model.condition(lr), 4)
             want = denoiser(torch.zeros(1, 16, 32, 32), condition(lr))
             # f16 keeps 11 bits; the errors of some forty layers add up.
