@@ -1,8 +1,8 @@
 //! The C library `libssmoesr`. `include/ssmoesr.h` is its manual; what is written here is about how its promises are kept.
 //!
-//! Every exported function goes through [`entry`]: nothing unwinds into C, the status and the thread's last error
-//! agree, and calls from callbacks are refused. Numbers and pointers from C become Rust values in [`sized`],
-//! [`options`] and [`picture`] and nowhere else.
+//! Every exported function goes through `entry`: nothing unwinds into C, the status and the thread's last error
+//! agree, and calls from callbacks are refused. Numbers and pointers from C become Rust values in `sized`,
+//! `options` and `picture` and nowhere else.
 
 mod entry;
 mod last_error;

@@ -153,6 +153,8 @@ pub(crate) fn enlarge_u8(src: &Canvas, factor: usize) -> Result<Canvas> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn a_canvas_keeps_its_brightness() {
         let ramp: Vec<f32> = (0..3 * 8 * 6).map(|i| (20 + i) as f32 / 255.0).collect();
@@ -166,8 +168,6 @@ mod tests {
             assert!((mean(&small, k) - mean(&large, k)).abs() < 0.5 / 255.0, "{k}");
         }
     }
-
-    use super::*;
 
     #[test]
     fn weights_are_those_of_the_definition() {
