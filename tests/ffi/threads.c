@@ -92,7 +92,7 @@ static void *cancel_soon(void *user)
 static void cancel_from_another_thread(int slow)
 {
     gate g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
-    unsigned side = slow ? 16 : 256;
+    unsigned side = slow ? 32 : 512;
     ssmoesr_picture in = make(SSMOESR_FORMAT_RGB8, 3, side, side, 0), out = make(SSMOESR_FORMAT_RGB8, 3, side * 4, side * 4, 0);
     ssmoesr_options o;
     pthread_t t;
@@ -113,11 +113,13 @@ static void cancel_from_another_thread(int slow)
     free(out.data[0]);
 }
 
-static void streams(int fetched)
+static void streams(int slow)
 {
     enum { N = SSMOESR_STREAM_FRAMES };
-    ssmoesr_picture in = make(SSMOESR_FORMAT_RGB8, 3, 8, 8, 0), out[N], large = make(SSMOESR_FORMAT_RGB8, 3, 48, 48, 0);
-    ssmoesr_picture huge = make(SSMOESR_FORMAT_RGB8, 3, 192, 192, 0);
+    int fetched = slow ? 1 : 3;
+    unsigned side = slow ? 48 : 320;
+    ssmoesr_picture in = make(SSMOESR_FORMAT_RGB8, 3, 8, 8, 0), out[N], large = make(SSMOESR_FORMAT_RGB8, 3, side, side, 0);
+    ssmoesr_picture huge = make(SSMOESR_FORMAT_RGB8, 3, 4 * side, 4 * side, 0);
     ssmoesr_stream *s = NULL, *other = NULL;
     ssmoesr_upscaler *mine = NULL;
     ssmoesr_status status;
@@ -155,9 +157,14 @@ static void streams(int fetched)
     for (i = fetched; i < N; i++) {
         status = ssmoesr_stream_wait(s, 0, &tag);
         CHECK((status == SSMOESR_OK || status == SSMOESR_ERROR_CANCELLED) && tag == &out[i]);
+        CHECK(strcmp(ssmoesr_last_error(), status == SSMOESR_OK ? "" : "cancelled") == 0);
     }
-    CHECK(status == SSMOESR_ERROR_CANCELLED && strcmp(ssmoesr_last_error(), "cancelled") == 0);
     CHECK(ssmoesr_stream_wait(s, 0, NULL) == SSMOESR_EMPTY);
+    /* A frame that takes much longer than the way from here to the flush. */
+    CHECK(ssmoesr_stream_submit(s, &large, &huge, NULL) == SSMOESR_OK);
+    CHECK(ssmoesr_stream_flush(s) == SSMOESR_OK);
+    CHECK(ssmoesr_stream_wait(s, 0, NULL) == SSMOESR_ERROR_CANCELLED);
+    CHECK(strcmp(ssmoesr_last_error(), "cancelled") == 0);
     CHECK(ssmoesr_stream_submit(s, &in, &out[0], NULL) == SSMOESR_OK);
     CHECK(ssmoesr_stream_wait(s, -1, NULL) == SSMOESR_OK);
 
@@ -165,7 +172,7 @@ static void streams(int fetched)
     CHECK(ssmoesr_stream_submit(other, &large, &huge, NULL) == SSMOESR_OK);
     sleep_ms(20);
     ssmoesr_stream_free(&other);
-    memset(huge.data[0], 0, 192 * 192 * 3);
+    memset(huge.data[0], 0, 16 * side * side * 3);
     free(huge.data[0]);
     free(large.data[0]);
 
@@ -186,7 +193,7 @@ int main(void)
     if (!slow)
         two_threads();
     cancel_from_another_thread(slow);
-    streams(slow ? 1 : 3);
+    streams(slow);
     ssmoesr_upscaler_free(&upscaler);
     puts("threads: good");
     return 0;
