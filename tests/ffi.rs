@@ -310,7 +310,13 @@ fn memory_is_clean_under_valgrind() {
         good(
             installed
                 .command("valgrind")
-                .args(["-q", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"])
+                .args([
+                    "-q",
+                    "--fair-sched=try",
+                    "--error-exitcode=9",
+                    "--leak-check=full",
+                    "--errors-for-leak-kinds=definite",
+                ])
                 .arg(program)
                 .args(if name == "calls" { broken.as_slice() } else { &[] })
                 .env("SSMOESR_THREADS", "1")

@@ -83,7 +83,7 @@ static void *cancel_soon(void *user)
     while (!g->begun)
         pthread_cond_wait(&g->changed, &g->lock);
     pthread_mutex_unlock(&g->lock);
-    sleep_ms(100);
+    sleep_ms(20);
     g->cancelled = now();
     ssmoesr_upscaler_cancel(upscaler);
     return NULL;
@@ -92,7 +92,7 @@ static void *cancel_soon(void *user)
 static void cancel_from_another_thread(int slow)
 {
     gate g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
-    unsigned side = slow ? 32 : 512;
+    unsigned side = slow ? 16 : 256;
     ssmoesr_picture in = make(SSMOESR_FORMAT_RGB8, 3, side, side, 0), out = make(SSMOESR_FORMAT_RGB8, 3, side * 4, side * 4, 0);
     ssmoesr_options o;
     pthread_t t;

@@ -9,7 +9,7 @@ use crate::graph::{Graph, Value};
 use crate::pixels::canvas::Canvas;
 use crate::sampler::{Step, fill};
 use crate::tiles::{Order, TileGrid};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of the starting noise among the steps; timesteps count from 1.
 const START_STEP: u32 = 0;
@@ -52,7 +52,7 @@ impl Job<'_> {
         let mut x = Canvas::new(self.latent_channels, w, h)?;
         // A chain that reads nothing of its start needs none.
         if self.steps.first().is_some_and(|s| s.input_scale != 0.0 || s.coefs.x != 0.0) {
-            self.fill_noise(&mut x, START_STEP);
+            self.fill_noise(&mut x, START_STEP)?;
             x.data_mut().iter_mut().for_each(|v| *v *= self.start_noise);
         }
         let mut first: Option<Canvas> = None;
@@ -62,7 +62,7 @@ impl Job<'_> {
             let mut estimate = self.predict(plans, &x, step, counter)?;
             let c = step.coefs;
             if c.noise != 0.0 {
-                self.fill_noise(&mut noise, step.timestep);
+                self.fill_noise(&mut noise, step.timestep)?;
             } else {
                 noise.data_mut().fill(0.0);
             }
@@ -82,11 +82,15 @@ impl Job<'_> {
         Ok(x)
     }
 
-    fn fill_noise(&self, field: &mut Canvas, step: u32) {
+    fn fill_noise(&self, field: &mut Canvas, step: u32) -> Result<()> {
         for c in 0..field.channels() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::cancelled());
+            }
             let width = field.width();
             fill(field.plane_mut(c), self.seed, step, c as u32, 0, 0, width);
         }
+        Ok(())
     }
 
     /// The denoiser's answer for the whole field, tiles merged with feathered weights.
