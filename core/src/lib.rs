@@ -42,7 +42,7 @@ mod weights;
 
 pub use engine::{
     BenchOp, BenchReport, BenchStage, CancelToken, DeviceInfo, DumpFormat, FramePlan, ImportSources,
-    ModelInfo, Progress, ProgressFn, Stream, Upscaler, check_model, devices, dump_model, import_model,
+    ModelInfo, Progress, ProgressFn, Stream, StreamStats, Upscaler, check_model, devices, dump_model, import_model,
     model_info,
 };
 pub use error::{Error, ErrorKind, Result};

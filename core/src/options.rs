@@ -30,6 +30,8 @@ pub struct Options {
     pub colour_fix: String,
     /// Side of a tile in low-resolution pixels, 0 = by memory.
     pub tile_size: u32,
+    /// `joint` or `independent`.
+    pub tile_mode: String,
     /// Threads, 0 = all there are.
     pub threads: u32,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             eta: -1.0,
             colour_fix: String::new(),
             tile_size: 0,
+            tile_mode: "joint".to_owned(),
             threads: 0,
         }
     }
@@ -77,10 +80,11 @@ const MAX_THREADS: u32 = 1024;
 const MAX_STEPS: u32 = 1000;
 const DEVICES: [&str; 3] = ["auto", "cpu", "reference"];
 const SAMPLERS: [&str; 3] = ["", "shift", "ddim"];
+const TILE_MODES: [&str; 2] = ["joint", "independent"];
 const COLOUR_FIXES: [&str; 4] = ["", "none", "adain", "wavelet"];
 
 /// The text beside each range is tested against what `set` takes.
-static TABLE: [OptionInfo; 11] = [
+static TABLE: [OptionInfo; 12] = [
     OptionInfo {
         name: "scale",
         values: "4 or 8",
@@ -142,6 +146,12 @@ static TABLE: [OptionInfo; 11] = [
         help: "Side of a tile in input pixels; 0 chooses by memory. The picture does not depend on it visibly.",
     },
     OptionInfo {
+        name: "tile-mode",
+        values: "joint or independent",
+        default: "joint",
+        help: "joint merges tiles after every step, independent only at the end: less exact at their borders.",
+    },
+    OptionInfo {
         name: "threads",
         values: "0..1024",
         default: "0",
@@ -167,6 +177,7 @@ impl Options {
             "eta" => new.eta = number(name, value)?,
             "colour-fix" => new.colour_fix = value.to_owned(),
             "tile-size" => new.tile_size = number(name, value)?,
+            "tile-mode" => new.tile_mode = value.to_owned(),
             "threads" => new.threads = number(name, value)?,
             _ => {
                 let names: Vec<_> = TABLE.iter().map(|o| o.name).collect();
@@ -197,6 +208,7 @@ impl Options {
         check("eta", self.eta, own_or_fraction(self.eta))?;
         check("colour-fix", &self.colour_fix, COLOUR_FIXES.contains(&self.colour_fix.as_str()))?;
         check("tile-size", self.tile_size, self.tile_size <= MAX_TILE)?;
+        check("tile-mode", &self.tile_mode, TILE_MODES.contains(&self.tile_mode.as_str()))?;
         check("threads", self.threads, self.threads <= MAX_THREADS)
     }
 }
@@ -271,7 +283,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_table() {
         let mut o = Options::default();
-        assert_eq!(option_table().len(), 11);
+        assert_eq!(option_table().len(), 12);
         for info in option_table() {
             o.set(info.name, info.default).unwrap();
             assert_eq!(o, Options::default(), "{}", info.name);

@@ -110,10 +110,7 @@ impl Upscaler {
         let cells = |pixels: u32| (pixels as usize * zoom).next_multiple_of(lattice);
         let (h, w) = (cells(height), cells(width));
         let mut plans = self.turn(cancel)?;
-        let executor = self.executor();
-        let grid = plans.grid((h, w, settings.tile_size * zoom), |side| {
-            self.grid(&*executor, (h, w), side, settings.scale)
-        })?;
+        let grid = self.tiling(&mut plans, (h, w), settings.tile_size * zoom, &settings)?.grid;
         let expert = settings.steps.first().map_or(0, |s| s.expert);
         let mut stages = Vec::new();
         for (name, part, each) in

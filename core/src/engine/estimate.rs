@@ -1,12 +1,13 @@
 //! What a frame will take, in plain numbers, before anything is computed.
 
 use super::plans::{Part, Plans};
-use super::settings::Settings;
+use super::settings::{ColourFix, Settings};
 use super::upscaler::Upscaler;
 use crate::error::{Error, Result};
 use crate::graph::{Plan, dump};
 use crate::model;
 use crate::options::Options;
+use crate::tiles::TileGrid;
 
 /// How a frame will be enlarged.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +25,7 @@ pub struct FramePlan {
     pub units: u64,
     /// Bytes that the largest graph's results take at one time.
     pub working_bytes: u64,
-    /// Bytes of the frame as planar f32: condition, latent fields, result.
+    /// Bytes that follow the frame's size: the input as f32, fields of the latent, bands of the result.
     pub frame_bytes: u64,
     /// Floating-point operations in 10^9.
     pub gflop: f64,
@@ -54,7 +55,7 @@ impl Upscaler {
         let cells = |pixels: u32| (pixels as usize * zoom).next_multiple_of(lattice);
         let (h, w) = (cells(height), cells(width));
         let executor = self.executor();
-        let grid = self.grid(&*executor, (h, w), settings.tile_size * zoom, settings.scale)?;
+        let grid = self.grid((h, w), settings.tile_size * zoom, &settings)?;
         let (th, tw) = grid.tile_shape();
         let steps = settings.steps.len();
         let (mut working_bytes, mut gflop) = (0, 0.0);
@@ -63,10 +64,7 @@ impl Upscaler {
             gflop += dump::totals(&graph, &Plan::new(&graph)).flops as f64 / 1e9 * (runs * grid.len()) as f64;
             working_bytes = working_bytes.max(executor.bytes(graph));
         }
-        // Planes of cells: the condition and three fields of the latent; of the result: picture and decoded.
-        let latent = (3 + 3 * model::latent_channels(network)) * h * w;
-        let large = 6 * h * w * model::FACTOR * model::FACTOR;
-        let frame_bytes = ((latent + large) as u64).saturating_mul(size_of::<f32>() as u64);
+        let frame_bytes = self.frame_bytes(&grid, &settings);
         let pixels = |cells: usize| (cells / zoom) as u32;
         let (tiles, steps) = (grid.len() as u64, steps as u64);
         Ok(FramePlan {
@@ -79,5 +77,37 @@ impl Upscaler {
             frame_bytes,
             gflop,
         })
+    }
+
+    /// Bytes of everything that follows the picture's size, at its peak, for a picture padded to the lattice.
+    pub(super) fn frame_bytes(&self, grid: &TileGrid, settings: &Settings) -> u64 {
+        let network = &self.manifest.network;
+        let (h, w) = grid.picture_shape();
+        let (th, tw) = grid.tile_shape();
+        let factor = model::FACTOR;
+        let zoom = settings.scale / factor;
+        let latent = model::latent_channels(network);
+        let (cells, fine) = (h * w, w * factor);
+        let chain = settings.steps.len() > 1;
+        // Input with alpha, condition, and the input at the latent grid where that is another.
+        let input = 4 * cells / (zoom * zoom) + 3 * cells + if zoom > 1 { 3 * cells } else { 0 };
+        let reads_start = settings.steps.first().is_some_and(|s| s.input_scale != 0.0 || s.coefs.x != 0.0);
+        let fields = latent
+            * cells
+            * (1 + usize::from(chain || reads_start) + usize::from(chain && settings.fidelity > 0.0));
+        // A row of tiles summed across, the sum downwards, and the band that becomes samples (with alpha).
+        let tall = th * factor;
+        let strips = if grid.len() > 1 { 2 * th * w * latent + 2 * 3 * tall * fine } else { 0 };
+        let bands = 4 * tall * fine;
+        // Inputs and results of a tile of each graph.
+        let tile = self.tune.batch * th * tw * (2 * (latent + 3) + latent + 3 * factor * factor);
+        let whole = match (settings.colour_fix, model::condition_resize(network)) {
+            (ColourFix::None, model::ConditionResize::Bicubic) => 0,
+            (ColourFix::None, model::ConditionResize::Imresize) => 2,
+            // The picture, what it is matched to, and two planes of a filter.
+            _ => 4,
+        };
+        let whole = whole * 3 * cells * factor * factor;
+        ((input + fields + strips + bands + tile + whole) as u64).saturating_mul(size_of::<f32>() as u64)
     }
 }

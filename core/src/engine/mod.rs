@@ -1,15 +1,22 @@
 //! The conductor: carries a picture through tiles and sampling steps.
 
+mod assemble;
 mod bench;
+mod cache;
 mod cancel;
 mod estimate;
+mod feed;
 mod inspect;
 mod locate;
-mod merge;
+mod memory;
+mod paint;
 mod picture;
 mod plans;
 mod progress;
+mod regions;
 mod settings;
+mod shared;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod upscaler;
@@ -19,4 +26,5 @@ pub use cancel::CancelToken;
 pub use estimate::FramePlan;
 pub use inspect::{DumpFormat, ImportSources, check_model, dump_model, import_model, model_info};
 pub use progress::{Progress, ProgressFn};
-pub use upscaler::{DeviceInfo, ModelInfo, Stream, Upscaler, devices};
+pub use stream::{Stream, StreamStats};
+pub use upscaler::{DeviceInfo, ModelInfo, Upscaler, devices};

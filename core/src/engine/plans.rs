@@ -1,5 +1,6 @@
 //! Plans by shape and weights by expert, made when first needed and kept.
 
+use super::paint::Workspace;
 use crate::error::{Error, Result};
 use crate::exec::{Executor, Prepared, Weights};
 use crate::graph::Graph;
@@ -32,11 +33,25 @@ pub(super) struct Plans {
     weights: HashMap<WeightsKey, Weights>,
     /// Whether weights go as soon as others are needed: all at once would fill the memory of small machines.
     one_at_a_time: bool,
-    grid: Option<(GridKey, Arc<TileGrid>)>,
+    tiling: Option<(GridKey, Tiling)>,
+    pub(super) workspace: Workspace,
 }
 
-/// What a grid follows from: latent cells high and wide, side asked for.
-pub(super) type GridKey = (usize, usize, usize);
+/// What a grid follows from: latent cells high and wide, side asked for, scale.
+pub(super) type GridKey = (usize, usize, usize, usize);
+
+/// Tiles of the latent grid, and the same of the result.
+#[derive(Clone)]
+pub(super) struct Tiling {
+    pub(super) grid: Arc<TileGrid>,
+    pub(super) fine: Arc<TileGrid>,
+}
+
+impl Tiling {
+    pub(super) fn new(grid: TileGrid) -> Self {
+        Self { fine: Arc::new(grid.scale(model::FACTOR)), grid: Arc::new(grid) }
+    }
+}
 
 /// Which files of the folder hold what: `expert*` one expert each in the order of their numbers, the rest shared.
 pub(super) struct Files {
@@ -106,22 +121,23 @@ impl Plans {
             executor,
             prepared: HashMap::new(),
             weights: HashMap::new(),
-            grid: None,
+            tiling: None,
+            workspace: Workspace::default(),
         }
     }
 
-    /// The grid for `key`, made by `make` from the side asked for; the last one is kept for the next frame.
-    pub(super) fn grid(
+    /// The tiles for `key`, made by `make`; the last ones are kept for the next frame.
+    pub(super) fn tiling(
         &mut self,
         key: GridKey,
-        make: impl FnOnce(usize) -> Result<TileGrid>,
-    ) -> Result<Arc<TileGrid>> {
-        if let Some((_, grid)) = self.grid.as_ref().filter(|(k, _)| *k == key) {
-            return Ok(Arc::clone(grid));
+        make: impl FnOnce() -> Result<TileGrid>,
+    ) -> Result<Tiling> {
+        if let Some((_, tiling)) = self.tiling.as_ref().filter(|(k, _)| *k == key) {
+            return Ok(tiling.clone());
         }
-        let grid = Arc::new(make(key.2)?);
-        self.grid = Some((key, Arc::clone(&grid)));
-        Ok(grid)
+        let tiling = Tiling::new(make()?);
+        self.tiling = Some((key, tiling.clone()));
+        Ok(tiling)
     }
 
     /// Records the graph for a key.
@@ -137,10 +153,10 @@ impl Plans {
         Ok(executor.bytes(Self::graph(network, key)?))
     }
 
-    /// Forgets plans and grid, whose memory was not to be had.
+    /// Forgets plans and tiles, whose memory was not to be had.
     pub(super) fn forget(&mut self) {
         self.prepared.clear();
-        self.grid = None;
+        self.tiling = None;
     }
 
     /// The plan for `key` with the weights of `expert` (without meaning for the decoder).

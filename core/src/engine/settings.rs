@@ -14,6 +14,7 @@ pub(super) enum ColourFix {
 }
 
 /// The values of one call.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) scale: usize,
     pub(super) steps: Vec<Step>,
@@ -24,6 +25,8 @@ pub(super) struct Settings {
     pub(super) seed: u64,
     /// Low-resolution pixels, 0 = by memory.
     pub(super) tile_size: usize,
+    /// Whether tiles are pictures of their own up to the end.
+    pub(super) independent: bool,
     pub(super) colour_fix: ColourFix,
 }
 
@@ -77,6 +80,7 @@ impl Settings {
             fidelity: fidelity as f32,
             seed: options.seed,
             tile_size: options.tile_size as usize,
+            independent: options.tile_mode == "independent",
             colour_fix: match fix.as_str() {
                 "adain" => ColourFix::Adain,
                 "wavelet" => ColourFix::Wavelet,

@@ -1,5 +1,8 @@
 //! The shipped model through the engine's parts, against what PyTorch gave for the same weights.
 
+mod stream;
+mod tiles;
+
 use super::*;
 use crate::engine::locate::model_roots;
 use crate::engine::plans::{Part, Plans};

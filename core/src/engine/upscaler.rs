@@ -1,23 +1,22 @@
 //! The public object: a model on a device. One picture at a time; callers wait for their turn.
 
+use super::cache::FrameCache;
 use super::cancel::CancelToken;
 use super::inspect::{check_tensors, locate};
-use super::picture::Job;
-use super::plans::{Part, Plans};
-use super::progress::{Counter, Progress, ProgressFn};
-use super::settings::{ColourFix, Settings};
-use crate::error::{Error, ErrorKind, Result};
+use super::memory;
+use super::paint::TILE_SIDES;
+use super::plans::{Part, Plans, Tiling};
+use super::progress::ProgressFn;
+use super::settings::Settings;
+use crate::error::{Error, Result};
 use crate::exec::{self, Executor};
-use crate::model::{self, Base, ConditionResize};
+use crate::model;
 use crate::options::{Environment, Options};
-use crate::pixels::canvas::Canvas;
-use crate::pixels::resample::bicubic_up;
-use crate::pixels::{Frame, FrameMut, FrameRef, alpha, colorfix, convert, imresize};
-use crate::tiles::TileGrid;
+use crate::pixels::{Frame, FrameMut, FrameRef};
+use crate::tiles::{Order, TileGrid};
 use crate::weights::Manifest;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// What hosts show of a model.
@@ -89,14 +88,28 @@ pub struct Upscaler {
     device: &'static str,
     executor: Arc<dyn Executor>,
     pub(super) plans: Mutex<Plans>,
+    /// What the last call asked for, and what came of it.
+    settings: Mutex<Option<(Options, Arc<Settings>)>>,
+    pub(super) tune: Tune,
+}
+
+/// What changes the order of work but not the picture.
+pub(super) struct Tune {
+    pub(super) order: Order,
+    /// Tiles in one call of the network, 1 to 16.
+    pub(super) batch: usize,
+}
+
+impl Default for Tune {
+    fn default() -> Self {
+        // Processors gain nothing from several tiles at once, and the memory would double.
+        Self { order: Order::Rows, batch: 1 }
+    }
 }
 
 /// Bytes that results of one tile may take at a time. Fixed, and not what the machine has free: another grid of tiles
-/// would be another picture. Where not even this can be had, the tiles shrink.
+/// is another picture, if only by a little. Where not even this is free, the tiles shrink.
 const TILE_BYTES: u64 = 1 << 30;
-
-/// Sides tried for tiles, in latent cells, when the whole picture is above the budget.
-const TILE_SIDES: [usize; 6] = [512, 384, 256, 192, 128, 96];
 
 /// Cells shared by neighbouring tiles. Half of it is context that is thrown away: 32 cells, at which tiles of
 /// the shipped network agree to 47 dB before blending.
@@ -132,7 +145,15 @@ impl Upscaler {
         check_tensors(&folder, &manifest)?;
         let device = executor.name();
         let plans = Mutex::new(Plans::new(&manifest, &folder, Arc::clone(&executor)));
-        Ok(Self { info: ModelInfo::of(&manifest, &folder), manifest, device, executor, plans })
+        Ok(Self {
+            info: ModelInfo::of(&manifest, &folder),
+            manifest,
+            device,
+            executor,
+            plans,
+            settings: Mutex::new(None),
+            tune: Tune::default(),
+        })
     }
 
     /// What computes.
@@ -186,7 +207,20 @@ impl Upscaler {
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let settings = Settings::resolve(options, &self.manifest)?;
+        self.run_cached(input, output, options, None, progress, cancel)
+    }
+
+    /// As [`Upscaler::run`], with what a stream kept of its last frame.
+    pub(super) fn run_cached(
+        &self,
+        input: &FrameRef<'_>,
+        output: &mut FrameMut<'_>,
+        options: &Options,
+        cache: Option<&mut FrameCache>,
+        progress: &mut ProgressFn<'_>,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let settings = self.settings(options)?;
         let size = self.output_size(input.width(), input.height(), options.scale)?;
         if (output.width(), output.height()) != size || output.format() != input.format() {
             return Err(Error::input(format!(
@@ -200,14 +234,18 @@ impl Upscaler {
             )));
         }
         let mut plans = self.turn(cancel)?;
-        let (mut lr, opacity) = convert::to_canvas(input)?;
-        if let Some(opacity) = &opacity {
-            alpha::bleed(&mut lr, opacity)?;
+        self.paint(&mut plans, (input, output), &settings, cache, progress, cancel)
+    }
+
+    /// What `options` come to for this model; the last ones are kept, for videos ask for the same again and again.
+    fn settings(&self, options: &Options) -> Result<Arc<Settings>> {
+        let mut last = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, settings)) = last.as_ref().filter(|(o, _)| o == options) {
+            return Ok(Arc::clone(settings));
         }
-        let picture = self.paint(&mut plans, &lr, &settings, progress, cancel)?;
-        drop(plans);
-        let opacity = opacity.map(|a| alpha::enlarge(&a, settings.scale)).transpose()?;
-        convert::to_frame(&picture, opacity.as_ref(), output)
+        let settings = Arc::new(Settings::resolve(options, &self.manifest)?);
+        *last = Some((options.clone(), Arc::clone(&settings)));
+        Ok(settings)
     }
 
     /// Waits until no other call runs on this upscaler.
@@ -225,159 +263,129 @@ impl Upscaler {
         }
     }
 
-    fn paint(
-        &self,
-        plans: &mut Plans,
-        lr: &Canvas,
-        settings: &Settings,
-        progress: &mut ProgressFn<'_>,
-        cancel: &CancelToken,
-    ) -> Result<Canvas> {
-        let network = &self.manifest.network;
-        let zoom = settings.scale / model::FACTOR;
-        let way = model::condition_resize(network);
-        let enlarged = if zoom == 1 { None } else { Some(resize(lr, zoom, way)?) };
-        let fine = enlarged.as_ref().unwrap_or(lr);
-        let lattice = model::lattice(network, &self.manifest.common);
-        // The network was trained on samples that can be shown; the bicubic base keeps what lies beyond.
-        let mut condition = fine.padded(lattice)?;
-        condition.clamp01();
-        // The published decoder reads the input at output size, enlarged in one go from the original.
-        let guide = match way {
-            ConditionResize::Imresize => Some(resize(lr, settings.scale, way)?),
-            ConditionResize::Bicubic => None,
-        };
-        let guide_padded = guide.as_ref().map(|g| g.padded(lattice * model::FACTOR)).transpose()?;
-        let (h, w) = (condition.height(), condition.width());
-        let executor = self.executor();
-        let mut side = settings.tile_size * zoom;
-        let decoded = loop {
-            let grid =
-                plans.grid((h, w, side), |side| self.grid(&*executor, (h, w), side, settings.scale))?;
-            let job = Job {
-                condition: &condition,
-                guide: guide_padded.as_ref(),
-                steps: &settings.steps,
-                start_noise: settings.start_noise,
-                fidelity: settings.fidelity,
-                seed: settings.seed,
-                latent_channels: model::latent_channels(network),
-                grid: &grid,
-                stop: cancel.flag(),
-            };
-            let mut counter = Counter::new(progress, job.units())?;
-            let all = job
-                .sample(plans, &mut counter)
-                .and_then(|z| job.decode(plans, &z, model::FACTOR, &mut counter));
-            match (all, smaller(grid.tile_shape())) {
-                (Err(e), Some(less)) if e.kind() == ErrorKind::Limit && self.may_shrink(settings.scale) => {
-                    log::warn!("{e}; going on with tiles of {less} cells and not {:?}", grid.tile_shape());
-                    plans.forget();
-                    side = less;
-                }
-                (all, _) => break all?,
-            }
-        };
-        let (width, height) = (fine.width() * model::FACTOR, fine.height() * model::FACTOR);
-        let mut picture = match model::base(network) {
-            Base::Nothing => Canvas::new(3, width, height)?,
-            Base::Bicubic => bicubic_up(fine, model::FACTOR, 0..height)?,
-        };
-        add_cropped(&mut picture, &decoded);
-        match settings.colour_fix {
-            ColourFix::None => Ok(picture),
-            ColourFix::Adain => match_colours(picture, |p| {
-                colorfix::adain(p, &signed(fine.clone()));
-                Ok(())
-            }),
-            ColourFix::Wavelet => {
-                let reference = match guide {
-                    Some(guide) => guide,
-                    None => bicubic_up(fine, model::FACTOR, 0..height)?,
-                };
-                match_colours(picture, |p| colorfix::wavelet(p, &signed(reference)))
-            }
-        }
+    /// Whether this network works at tiles of any size.
+    pub(super) fn may_shrink(&self, scale: usize) -> bool {
+        model::fixed_tile(&self.manifest.network, scale).is_none()
     }
 
-    /// Whether this network works at tiles of any size.
-    fn may_shrink(&self, scale: usize) -> bool {
-        model::fixed_tile(&self.manifest.network, scale).is_none()
+    /// Tiles for a picture of `h` x `w` latent cells, `asked` as in [`Upscaler::grid`].
+    pub(super) fn tiling(
+        &self,
+        plans: &mut Plans,
+        (h, w): (usize, usize),
+        asked: usize,
+        settings: &Settings,
+    ) -> Result<Tiling> {
+        plans.tiling((h, w, asked, settings.scale), || self.grid((h, w), asked, settings))
     }
 
     /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
     /// largest side that does), or of the size the network was trained at where it needs that.
     pub(super) fn grid(
         &self,
-        executor: &dyn Executor,
         (h, w): (usize, usize),
         asked: usize,
-        scale: usize,
+        settings: &Settings,
     ) -> Result<TileGrid> {
         let network = &self.manifest.network;
         let lattice = model::lattice(network, &self.manifest.common);
-        if let Some(side) = model::fixed_tile(network, scale) {
+        if let Some(side) = model::fixed_tile(network, settings.scale) {
             // Statistics over a tile enter the network: a quarter shared hides what tiles disagree on.
             let (overlap, ramp) = (side / 4, side / 8);
             return TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice);
         }
-        let fits = |side: usize| -> Result<bool> {
-            // The latent alone; where it does not fit, the graph may be too large to be recorded.
-            let cells = (h.min(side) * w.min(side)) as u64;
-            if cells * 4 * model::latent_channels(network) as u64 > TILE_BYTES {
-                return Ok(false);
+        // A tile must reach beyond what it shares with its neighbours.
+        let least = OVERLAP.next_multiple_of(lattice) + lattice;
+        let with_side =
+            |side: usize| TileGrid::new((h, w), (side.min(h), side.min(w)), OVERLAP, RAMP, lattice);
+        if asked > 0 {
+            return with_side(asked.next_multiple_of(lattice).max(least));
+        }
+        let sides = || std::iter::once(h.max(w)).chain(TILE_SIDES.into_iter().filter(|s| *s < h.max(w)));
+        let mut chosen = None;
+        for side in sides() {
+            let grid = with_side(side)?;
+            if self.tile_bytes(&grid)?.is_some_and(|bytes| bytes <= TILE_BYTES) {
+                chosen = Some(grid);
+                break;
             }
-            for part in [Part::Denoiser, Part::Decoder] {
-                let key = (part, 1, h.min(side), w.min(side));
-                if Plans::bytes(executor, network, key)? > TILE_BYTES {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
+        }
+        let chosen = match chosen {
+            Some(grid) => grid,
+            None => with_side(TILE_SIDES[TILE_SIDES.len() - 1].max(least))?,
         };
-        let side = match asked {
-            0 => {
-                let mut side = TILE_SIDES[TILE_SIDES.len() - 1];
-                for s in std::iter::once(h.max(w)).chain(TILE_SIDES) {
-                    if fits(s)? {
-                        side = s;
-                        break;
-                    }
-                }
-                side
-            }
-            // A tile must reach beyond what it shares with its neighbours.
-            asked => asked.next_multiple_of(lattice).max(OVERLAP.next_multiple_of(lattice) + lattice),
+        self.within_memory(chosen, sides().filter(|s| *s < h.max(w)).map(with_side), settings)
+    }
+
+    /// `chosen`, or where the machine has not enough memory free, the first of the smaller ones that fits.
+    fn within_memory(
+        &self,
+        chosen: TileGrid,
+        smaller: impl Iterator<Item = Result<TileGrid>>,
+        settings: &Settings,
+    ) -> Result<TileGrid> {
+        let Some(free) = memory::free() else { return Ok(chosen) };
+        let held = self.executor.held();
+        let need = |grid: &TileGrid| -> Result<u64> {
+            let tile = self.tile_bytes(grid)?.unwrap_or(u64::MAX);
+            let frame = self.frame_bytes(grid, settings);
+            Ok(tile.saturating_sub(held).saturating_add(frame))
         };
-        TileGrid::new((h, w), (side.min(h), side.min(w)), OVERLAP, RAMP, lattice)
+        let wanted = need(&chosen)?;
+        if wanted <= free.bytes {
+            return Ok(chosen);
+        }
+        let area = |grid: &TileGrid| grid.tile_shape().0 * grid.tile_shape().1;
+        let mut least = (wanted, chosen.clone());
+        for grid in smaller {
+            let grid = grid?;
+            if area(&grid) >= area(&least.1) {
+                continue;
+            }
+            let bytes = need(&grid)?;
+            if bytes < least.0 {
+                least = (bytes, grid);
+            }
+            if least.0 <= free.bytes {
+                break;
+            }
+        }
+        let mib = |bytes: u64| bytes >> 20;
+        let (bytes, grid) = least;
+        if bytes > free.bytes && free.hard {
+            return Err(Error::limit(format!(
+                "this picture needs {} MiB even in the smallest tiles, {} MiB are left of {}",
+                mib(bytes),
+                mib(free.bytes),
+                free.of
+            )));
+        }
+        log::warn!(
+            "{} MiB are free of {}, tiles of {:?} cells want {}: going on with {:?}, which want {}",
+            mib(free.bytes),
+            free.of,
+            chosen.tile_shape(),
+            mib(wanted),
+            grid.tile_shape(),
+            mib(bytes)
+        );
+        Ok(grid)
     }
-}
 
-/// The next smaller side to try for a tile, if there is one that is worth it.
-fn smaller((h, w): (usize, usize)) -> Option<usize> {
-    TILE_SIDES.into_iter().find(|&side| side < h.max(w))
-}
-
-/// The picture `factor` times larger, the way the network was trained with.
-fn resize(lr: &Canvas, factor: usize, way: ConditionResize) -> Result<Canvas> {
-    match way {
-        ConditionResize::Bicubic => bicubic_up(lr, factor, 0..lr.height() * factor),
-        ConditionResize::Imresize => imresize::enlarge_u8(lr, factor),
+    /// Bytes that results of one tile of `grid` take at a time; nothing where it is too large to be recorded.
+    pub(super) fn tile_bytes(&self, grid: &TileGrid) -> Result<Option<u64>> {
+        let network = &self.manifest.network;
+        let (h, w) = grid.tile_shape();
+        let cells = (h as u64).saturating_mul(w as u64);
+        if cells.saturating_mul(4 * model::latent_channels(network) as u64) > TILE_BYTES {
+            return Ok(None);
+        }
+        let mut most = 0;
+        for part in [Part::Denoiser, Part::Decoder] {
+            most = most.max(Plans::bytes(&*self.executor, network, (part, self.tune.batch, h, w))?);
+        }
+        Ok(Some(most))
     }
-}
-
-/// From `[0, 1]` to `[-1, 1]`, the range in which colours are matched.
-fn signed(mut canvas: Canvas) -> Canvas {
-    canvas.data_mut().iter_mut().for_each(|v| *v = 2.0 * *v - 1.0);
-    canvas
-}
-
-/// Matches colours in `[-1, 1]` and goes back to `[0, 1]`.
-fn match_colours(picture: Canvas, fix: impl FnOnce(&mut Canvas) -> Result<()>) -> Result<Canvas> {
-    let mut picture = signed(picture);
-    fix(&mut picture)?;
-    picture.data_mut().iter_mut().for_each(|v| *v = 0.5 * *v + 0.5);
-    Ok(picture)
 }
 
 /// Every file of the folder that the description lists must be there.
@@ -391,47 +399,4 @@ fn check_files(folder: &Path, manifest: &Manifest) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Adds the part of `decoded` that the picture covers.
-fn add_cropped(picture: &mut Canvas, decoded: &Canvas) {
-    for c in 0..3 {
-        for y in 0..picture.height() {
-            picture.row_mut(c, y).iter_mut().zip(decoded.row(c, y)).for_each(|(p, d)| *p += d);
-        }
-    }
-}
-
-/// Ordered frames of one video: one noise field for all of them, and no fresh noise unless it is asked for.
-pub struct Stream {
-    upscaler: Arc<Upscaler>,
-}
-
-impl Stream {
-    /// A stream on `upscaler`, which other streams and pictures may use too.
-    pub fn new(upscaler: Arc<Upscaler>) -> Self {
-        Self { upscaler }
-    }
-
-    /// Enlarges the next frame; like [`Upscaler::run`], with an `eta` of 0 where the options leave it open.
-    ///
-    /// # Errors
-    /// As [`Upscaler::run`].
-    pub fn run(
-        &mut self,
-        input: &FrameRef<'_>,
-        output: &mut FrameMut<'_>,
-        options: &Options,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        let mut options = options.clone();
-        if options.eta < 0.0 {
-            options.eta = 0.0;
-        }
-        let mut silent = |_: Progress| ControlFlow::Continue(());
-        self.upscaler.run(input, output, &options, &mut silent, cancel)
-    }
-
-    /// Forgets earlier frames: after a seek, a cut or new caps. The picture of a frame does not depend on it.
-    pub fn reset(&mut self) {}
 }

@@ -38,6 +38,11 @@ pub trait Executor: Send + Sync {
         Plan::new(&graph).arena_len as u64 * size_of::<f32>() as u64
     }
 
+    /// Bytes that this executor holds already and will use for the results of the next run.
+    fn held(&self) -> u64 {
+        0
+    }
+
     /// Plans `graph` for this device. Graphs that differ only in weights share one plan.
     ///
     /// # Errors
@@ -76,15 +81,16 @@ pub trait Prepared: Send {
 
 /// Checks the lengths of what a host hands to [`Prepared::run`].
 fn check_io(graph: &Graph, inputs: &[&[f32]], outputs: &[&mut [f32]]) -> Result<()> {
-    let fits = |values: &[Value], lens: &[usize]| {
-        values.len() == lens.len()
-            && values.iter().zip(lens).all(|(&v, &n)| graph.shape(v).iter().product::<usize>() == n)
+    let fits = |values: &[Value], mut lens: &mut dyn Iterator<Item = usize>| {
+        let wanted = values.iter().map(|&v| graph.shape(v).iter().product::<usize>());
+        wanted.eq(&mut lens)
     };
-    let (i, o): (Vec<_>, Vec<_>) =
-        (inputs.iter().map(|x| x.len()).collect(), outputs.iter().map(|x| x.len()).collect());
-    if fits(&graph.inputs, &i) && fits(&graph.outputs, &o) {
+    let (mut i, mut o) = (inputs.iter().map(|x| x.len()), outputs.iter().map(|x| x.len()));
+    if fits(&graph.inputs, &mut i) && fits(&graph.outputs, &mut o) {
         Ok(())
     } else {
+        let i: Vec<_> = inputs.iter().map(|x| x.len()).collect();
+        let o: Vec<_> = outputs.iter().map(|x| x.len()).collect();
         Err(Error::internal(format!("maps of {i:?} and {o:?} values do not fit the graph")))
     }
 }

@@ -1,8 +1,10 @@
 //! Straight alpha: colour under transparency before, the enlarged alpha plane after.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::pixels::canvas::Canvas;
-use crate::pixels::resample::bicubic_up;
+use crate::pixels::resample::bicubic_rows;
 
 /// True where all of `alpha` is one value: nothing to bleed, nothing to resample.
 fn is_constant(alpha: &Canvas) -> bool {
@@ -54,24 +56,44 @@ pub(crate) fn bleed(rgb: &mut Canvas, alpha: &Canvas) -> Result<()> {
     Ok(())
 }
 
-/// Alpha enlarged by `factor`, in `[0, 1]`.
+/// Rows `rows` of alpha enlarged by `factor`, in `[0, 1]`, into `out`. `line` is room for a row.
 ///
 /// # Errors
 /// `Limit` where the memory cannot be had.
-pub(crate) fn enlarge(alpha: &Canvas, factor: usize) -> Result<Canvas> {
+pub(crate) fn enlarge_rows(
+    alpha: &Canvas,
+    factor: usize,
+    rows: Range<usize>,
+    out: &mut Canvas,
+    line: &mut Vec<f32>,
+) -> Result<()> {
+    out.reset(1, alpha.width() * factor, rows.len())?;
     if is_constant(alpha) {
-        let mut out = Canvas::new(1, alpha.width() * factor, alpha.height() * factor)?;
+        // To the bit: the taps of a resampler sum to one only nearly.
         out.data_mut().fill(alpha.data()[0]);
-        return Ok(out);
+        return Ok(());
     }
-    let mut out = bicubic_up(alpha, factor, 0..alpha.height() * factor)?;
+    bicubic_rows(alpha, factor, rows, out, 0, line)?;
     out.clamp01();
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pixels::resample::bicubic_up;
+
+    fn enlarge(alpha: &Canvas, factor: usize) -> Result<Canvas> {
+        let (mut out, mut rows) = (Canvas::default(), Canvas::default());
+        let height = alpha.height() * factor;
+        enlarge_rows(alpha, factor, 0..height, &mut out, &mut Vec::new())?;
+        // In strips it is the same.
+        for y in 0..height {
+            enlarge_rows(alpha, factor, y..y + 1, &mut rows, &mut Vec::new())?;
+            assert_eq!(rows.data(), out.row(0, y));
+        }
+        Ok(out)
+    }
 
     /// A white disc on transparent black, or the reverse.
     fn disc(size: usize, colour: f32) -> (Canvas, Canvas) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 
 /// Planes of f32, `[C, H, W]`, rows without gaps. Colours are in `[0, 1]`, sRGB-coded, unless said otherwise.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Canvas {
     channels: usize,
     width: usize,
@@ -19,13 +19,32 @@ impl Canvas {
     /// # Errors
     /// `Limit` where the size overflows or the memory cannot be had.
     pub(crate) fn new(channels: usize, width: usize, height: usize) -> Result<Self> {
+        let mut canvas = Self::default();
+        canvas.reset(channels, width, height)?;
+        Ok(canvas)
+    }
+
+    /// Becomes a canvas of zeros of this size, in the memory it has where that is enough.
+    ///
+    /// # Errors
+    /// As [`Canvas::new`]; the canvas is empty then.
+    pub(crate) fn reset(&mut self, channels: usize, width: usize, height: usize) -> Result<()> {
         let refuse = || {
             Error::limit(format!(
                 "{channels} planes of {width}x{height} pixels need more memory than there is; use a smaller picture"
             ))
         };
         let len = width.checked_mul(height).and_then(|n| n.checked_mul(channels)).ok_or_else(refuse)?;
-        Ok(Self { channels, width, height, data: zeros(len).map_err(|e| refuse().because(e))? })
+        self.data.clear();
+        (self.channels, self.width, self.height) = (0, 0, 0);
+        if self.data.capacity() < len {
+            // Not grown: the old memory goes before the new one comes.
+            self.data = Vec::new();
+            self.data.try_reserve_exact(len).map_err(|e| refuse().because(e))?;
+        }
+        self.data.resize(len, 0.0);
+        (self.channels, self.width, self.height) = (channels, width, height);
+        Ok(())
     }
 
     /// Takes samples `[C, H, W]` over.
@@ -93,8 +112,18 @@ impl Canvas {
     /// # Errors
     /// `Limit` where the memory cannot be had.
     pub(crate) fn padded(&self, multiple: usize) -> Result<Self> {
+        let mut out = Self::default();
+        self.pad_into(multiple, &mut out)?;
+        Ok(out)
+    }
+
+    /// [`Canvas::padded`] into `out`, whatever it was before.
+    ///
+    /// # Errors
+    /// `Limit` where the memory cannot be had.
+    pub(crate) fn pad_into(&self, multiple: usize, out: &mut Self) -> Result<()> {
         let up = |n: usize| n.div_ceil(multiple) * multiple;
-        self.window(0..up(self.width), 0..up(self.height))
+        self.window(0..up(self.width), 0..up(self.height), out)
     }
 
     /// The part inside `width` x `height` from the left upper corner on.
@@ -102,12 +131,14 @@ impl Canvas {
     /// # Errors
     /// `Limit` where the memory cannot be had.
     pub(crate) fn cropped(&self, width: usize, height: usize) -> Result<Self> {
-        self.window(0..width, 0..height)
+        let mut out = Self::default();
+        self.window(0..width, 0..height, &mut out)?;
+        Ok(out)
     }
 
     /// Columns `xs` and rows `ys`; beyond the right and lower edge the last sample is repeated.
-    fn window(&self, xs: Range<usize>, ys: Range<usize>) -> Result<Self> {
-        let mut out = Self::new(self.channels, xs.len(), ys.len())?;
+    fn window(&self, xs: Range<usize>, ys: Range<usize>, out: &mut Self) -> Result<()> {
+        out.reset(self.channels, xs.len(), ys.len())?;
         let inside = xs.end.min(self.width).saturating_sub(xs.start);
         for c in 0..self.channels {
             for y in ys.clone() {
@@ -117,7 +148,42 @@ impl Canvas {
                 repeated.fill(from[self.width - 1]);
             }
         }
-        Ok(out)
+        Ok(())
+    }
+}
+
+/// Some rows of a picture that is never there as a whole. Rows count from the top of the picture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Band<'a> {
+    canvas: &'a Canvas,
+    first: usize,
+    height: usize,
+}
+
+impl<'a> Band<'a> {
+    /// All of a picture.
+    pub(crate) fn whole(canvas: &'a Canvas) -> Self {
+        Self { canvas, first: 0, height: canvas.height() }
+    }
+
+    /// `canvas` as the rows from `first` on of a picture of `height` rows.
+    pub(crate) fn new(canvas: &'a Canvas, first: usize, height: usize) -> Self {
+        Self { canvas, first, height }
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.canvas.channels()
+    }
+    pub(crate) fn width(&self) -> usize {
+        self.canvas.width()
+    }
+    /// Rows of the picture.
+    pub(crate) fn height(&self) -> usize {
+        self.height
+    }
+    /// A row that is there.
+    pub(crate) fn row(&self, channel: usize, y: usize) -> &'a [f32] {
+        self.canvas.row(channel, y - self.first)
     }
 }
 

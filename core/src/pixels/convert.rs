@@ -1,7 +1,9 @@
 //! Frames of any format to planar f32 and back.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
-use crate::pixels::canvas::{Canvas, unit};
+use crate::pixels::canvas::{Band, Canvas, unit};
 use crate::pixels::frame::{FrameMut, FrameRef, PixelFormat};
 use crate::pixels::yuv;
 
@@ -107,19 +109,32 @@ fn write_row<S: Sample>(row: &mut [u8], samples: usize, at: usize, values: &[f32
 ///
 /// # Errors
 /// `Limit` where the memory cannot be had.
+#[cfg(any(test, feature = "files"))]
 pub(crate) fn to_canvas(frame: &FrameRef<'_>) -> Result<(Canvas, Option<Canvas>)> {
+    let (mut rgb, mut alpha) = (Canvas::default(), Canvas::default());
+    let has_alpha = read_frame(frame, &mut rgb, &mut alpha)?;
+    Ok((rgb, has_alpha.then_some(alpha)))
+}
+
+/// As [`to_canvas`], into canvases whose memory is used again; true where `alpha` was filled.
+///
+/// # Errors
+/// `Limit` where the memory cannot be had.
+pub(crate) fn read_frame(frame: &FrameRef<'_>, rgb: &mut Canvas, alpha: &mut Canvas) -> Result<bool> {
     let (w, h) = (frame.width() as usize, frame.height() as usize);
-    let mut rgb = Canvas::new(3, w, h)?;
+    rgb.reset(3, w, h)?;
     let Some(layout) = layout(frame.format()) else {
-        yuv::to_canvas(frame, &mut rgb)?;
-        return Ok((rgb, None));
+        yuv::to_canvas(frame, rgb)?;
+        return Ok(false);
     };
     let read = match frame.format().sample_bytes() {
         1 => read_row::<u8>,
         2 => read_row::<u16>,
         _ => read_row::<f32>,
     };
-    let mut alpha = layout.alpha.map(|_| Canvas::new(1, w, h)).transpose()?;
+    if layout.alpha.is_some() {
+        alpha.reset(1, w, h)?;
+    }
     let gray = is_gray(&layout);
     for y in 0..h {
         let row = frame.row(0, y);
@@ -132,18 +147,38 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>) -> Result<(Canvas, Option<Canvas>)
             read(row, layout.samples, layout.colour[1], g);
             read(row, layout.samples, layout.colour[2], b);
         }
-        if let (Some(alpha), Some(at)) = (&mut alpha, layout.alpha) {
+        if let Some(at) = layout.alpha {
             read(row, layout.samples, at, alpha.row_mut(0, y));
         }
     }
-    Ok((rgb, alpha))
+    Ok(layout.alpha.is_some())
 }
+
+/// Rows above those that are written which [`write_rows`] may read: chroma on even rows is a mean of three.
+pub(crate) const CONTEXT: usize = 2;
+
+/// Samples made at a time where they are not rows of a canvas.
+const BLOCK: usize = 64;
 
 /// Writes colours, and alpha where the format has it (1 where none is given), to the nearest codes.
 ///
 /// # Errors
 /// `Internal` where the sizes differ.
 pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMut<'_>) -> Result<()> {
+    write_rows(Band::whole(rgb), alpha.map(Band::whole), frame, 0..rgb.height())
+}
+
+/// As [`to_frame`] for `rows` of the frame, which begin on an even row and end on one or with the frame. The bands
+/// hold these, and of the colours [`CONTEXT`] rows above where there are so many.
+///
+/// # Errors
+/// `Internal` where the sizes differ.
+pub(crate) fn write_rows(
+    rgb: Band<'_>,
+    alpha: Option<Band<'_>>,
+    frame: &mut FrameMut<'_>,
+    rows: Range<usize>,
+) -> Result<()> {
     let (w, h) = (frame.width() as usize, frame.height() as usize);
     for (canvas, channels) in [Some((rgb, 3)), alpha.map(|a| (a, 1))].into_iter().flatten() {
         if (canvas.channels(), canvas.width(), canvas.height()) != (channels, w, h) {
@@ -156,7 +191,7 @@ pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMu
         }
     }
     let Some(layout) = layout(frame.format()) else {
-        return yuv::to_frame(rgb, frame);
+        return yuv::to_frame(&rgb, frame, rows);
     };
     let write = match frame.format().sample_bytes() {
         1 => write_row::<u8>,
@@ -164,16 +199,20 @@ pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMu
         _ => write_row::<f32>,
     };
     let gray = is_gray(&layout);
-    let mut scratch = vec![1.0; w];
-    for y in 0..h {
+    let bytes = frame.format().sample_bytes();
+    for y in rows {
         let row = frame.row_mut(0, y);
         if gray {
             // The network sees three equal channels: their mean is the best of three estimates of one value.
-            let channels = rgb.row(0, y).iter().zip(rgb.row(1, y)).zip(rgb.row(2, y));
-            for (m, ((r, g), b)) in scratch.iter_mut().zip(channels) {
-                *m = (r + g + b) * (1.0 / 3.0);
+            let (r, g, b) = (rgb.row(0, y), rgb.row(1, y), rgb.row(2, y));
+            let mut mean = [0.0; BLOCK];
+            for x in (0..w).step_by(BLOCK) {
+                let n = BLOCK.min(w - x);
+                for i in 0..n {
+                    mean[i] = (r[x + i] + g[x + i] + b[x + i]) * (1.0 / 3.0);
+                }
+                write(&mut row[x * layout.samples * bytes..], layout.samples, 0, &mean[..n]);
             }
-            write(row, layout.samples, 0, &scratch);
         } else {
             for (c, at) in layout.colour.into_iter().enumerate() {
                 write(row, layout.samples, at, rgb.row(c, y));
@@ -183,8 +222,10 @@ pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMu
             match alpha.filter(|_| layout.alpha.is_some()) {
                 Some(alpha) => write(row, layout.samples, at, alpha.row(0, y)),
                 None => {
-                    scratch.fill(1.0);
-                    write(row, layout.samples, at, &scratch);
+                    for x in (0..w).step_by(BLOCK) {
+                        let n = BLOCK.min(w - x);
+                        write(&mut row[x * layout.samples * bytes..], layout.samples, at, &[1.0; BLOCK][..n]);
+                    }
                 }
             }
         }

@@ -40,25 +40,52 @@ const MARGIN: usize = 2;
 /// # Errors
 /// `Internal` for another factor or rows that are not there, `Limit` where the memory cannot be had.
 pub(crate) fn bicubic_up(src: &Canvas, factor: usize, rows: Range<usize>) -> Result<Canvas> {
+    let mut out = Canvas::new(src.channels(), src.width().saturating_mul(factor), rows.len())?;
+    bicubic_rows(src, factor, rows, &mut out, 0, &mut Vec::new())?;
+    Ok(out)
+}
+
+/// As [`bicubic_up`], into the rows of `out` from `at` on. `line` is room for a row.
+///
+/// # Errors
+/// `Internal` for another factor, rows that are not there or a canvas of another shape.
+pub(crate) fn bicubic_rows(
+    src: &Canvas,
+    factor: usize,
+    rows: Range<usize>,
+    out: &mut Canvas,
+    at: usize,
+    line: &mut Vec<f32>,
+) -> Result<()> {
     if rows.end > src.height() * factor || rows.start > rows.end {
         return Err(Error::internal(format!(
             "rows {rows:?} of a picture of {} rows enlarged {factor} times",
             src.height()
         )));
     }
-    match factor {
-        2 => up::<2>(src, rows),
-        4 => up::<4>(src, rows),
-        8 => up::<8>(src, rows),
-        _ => Err(Error::internal(format!("bicubic enlargement by {factor}"))),
+    if (out.channels(), out.width()) != (src.channels(), src.width() * factor)
+        || out.height() < at + rows.len()
+    {
+        return Err(Error::internal(format!(
+            "rows {rows:?} enlarged {factor} times into {}x{} at {at}",
+            out.width(),
+            out.height()
+        )));
     }
+    line.clear();
+    line.resize(src.width() + 2 * MARGIN, 0.0);
+    match factor {
+        2 => up::<2>(src, rows, out, at, line),
+        4 => up::<4>(src, rows, out, at, line),
+        8 => up::<8>(src, rows, out, at, line),
+        _ => return Err(Error::internal(format!("bicubic enlargement by {factor}"))),
+    }
+    Ok(())
 }
 
-fn up<const F: usize>(src: &Canvas, rows: Range<usize>) -> Result<Canvas> {
+fn up<const F: usize>(src: &Canvas, rows: Range<usize>, out: &mut Canvas, top: usize, line: &mut [f32]) {
     let weights = phases::<F>();
     let (w, h) = (src.width(), src.height());
-    let mut out = Canvas::new(src.channels(), w * F, rows.len())?;
-    let mut line = vec![0.0; w + 2 * MARGIN];
     for c in 0..src.channels() {
         for y in rows.clone() {
             let (i, p) = (y / F, y % F);
@@ -71,7 +98,7 @@ fn up<const F: usize>(src: &Canvas, rows: Range<usize>) -> Result<Canvas> {
             let (first, last) = (line[MARGIN], line[MARGIN + w - 1]);
             line[..MARGIN].fill(first);
             line[MARGIN + w..].fill(last);
-            let (blocks, _) = out.row_mut(c, y - rows.start).as_chunks_mut::<F>();
+            let (blocks, _) = out.row_mut(c, top + y - rows.start).as_chunks_mut::<F>();
             for (block, taps) in blocks.iter_mut().zip(line.windows(5)) {
                 let mut sum = [0.0; F];
                 for (t, row) in taps.iter().zip(&weights) {
@@ -83,7 +110,6 @@ fn up<const F: usize>(src: &Canvas, rows: Range<usize>) -> Result<Canvas> {
             }
         }
     }
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Matrices and ranges: ITU-T H.273 8.3. Chroma goes up by a cubic (measured on photos: 2 to 3 dB of RGB above
 //! nearest, and a wrong siting costs 1.5 dB), down by the filter that fits its siting.
 
+use std::ops;
+
 use crate::error::Result;
-use crate::pixels::canvas::Canvas;
+use crate::pixels::canvas::{Band, Canvas};
 use crate::pixels::convert::to_u8;
 use crate::pixels::frame::{ChromaSiting, ColorInfo, FrameMut, FrameRef, Matrix, PixelFormat, Range};
 
@@ -158,15 +160,15 @@ fn rows_down(siting: ChromaSiting, j: usize, height: usize) -> [(usize, f32); 3]
     }
 }
 
-/// Writes `rgb` into an I420 or NV12 frame, to the nearest codes.
-pub(crate) fn to_frame(rgb: &Canvas, frame: &mut FrameMut<'_>) -> Result<()> {
+/// Writes `rows` of `rgb` into an I420 or NV12 frame, to the nearest codes; see [`super::convert::write_rows`].
+pub(crate) fn to_frame(rgb: &Band<'_>, frame: &mut FrameMut<'_>, rows: ops::Range<usize>) -> Result<()> {
     let ColorInfo { matrix, range, siting } = frame.color();
     let codes = codes(range);
     let (kr, kb) = weights(matrix);
     let kg = 1.0 - kr - kb;
     let (w, h) = (rgb.width(), rgb.height());
     let (offset, scale) = codes.luma;
-    for y in 0..h {
+    for y in rows.clone() {
         let (r, g, b) = (rgb.row(0, y), rgb.row(1, y), rgb.row(2, y));
         let luma = &mut frame.row_mut(0, y)[..w];
         for x in 0..w {
@@ -176,10 +178,10 @@ pub(crate) fn to_frame(rgb: &Canvas, frame: &mut FrameMut<'_>) -> Result<()> {
 
     let (offset, scale) = codes.chroma;
     let (u_scale, v_scale) = (scale / (2.0 * (1.0 - kb)), scale / (2.0 * (1.0 - kr)));
-    let (cw, ch) = frame.format().plane_size(1, frame.width(), frame.height());
+    let (cw, _) = frame.format().plane_size(1, frame.width(), frame.height());
     let (mut u, mut v) = (vec![0.0; w + 2 * MARGIN], vec![0.0; w + 2 * MARGIN]);
     let (mut u_codes, mut v_codes) = (vec![0; cw], vec![0; cw]);
-    for j in 0..ch {
+    for j in rows.start / 2..rows.end.div_ceil(2) {
         // Filters and matrix are linear: rows are averaged before the matrix, columns after it.
         u.fill(0.0);
         v.fill(0.0);

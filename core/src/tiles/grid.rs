@@ -9,7 +9,7 @@ use crate::tiles::rect::Rect;
 const MAX_SIDE: usize = 1 << 24;
 
 /// One tile of a grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tile {
     /// Where it lies.
     pub rect: Rect,
@@ -103,6 +103,18 @@ impl TileGrid {
             self.rows.weights.get(tile.row).map_or(&[], Vec::as_slice),
             self.columns.weights.get(tile.column).map_or(&[], Vec::as_slice),
         )
+    }
+
+    /// The part of a tile in which it counts; the rest of it is context.
+    pub fn counted(&self, tile: &Tile) -> Rect {
+        let (rows, columns) = self.weights(tile);
+        let part = |weights: &[f32]| {
+            let first = weights.iter().position(|w| *w != 0.0).unwrap_or(0);
+            let end = weights.iter().rposition(|w| *w != 0.0).map_or(first, |last| last + 1);
+            (first, end - first)
+        };
+        let ((y, h), (x, w)) = (part(rows), part(columns));
+        Rect::new(tile.rect.y + y, tile.rect.x + x, h, w)
     }
 
     /// The same grid where each cell is `n` by `n` finer cells, the ramp scaled with it.

@@ -1,7 +1,7 @@
 //! Rectangles of cells.
 
 /// A rectangle of cells: row and column of its first cell, and its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rect {
     /// First row.
     pub y: usize,
@@ -38,6 +38,12 @@ impl Rect {
         Self { y, x, h: bottom.saturating_sub(y), w: right.saturating_sub(x) }
     }
 
+    /// Whether the two have a cell in common.
+    pub fn meets(&self, other: &Self) -> bool {
+        let apart = |a: usize, la: usize, b: usize, lb: usize| a + la <= b || b + lb <= a;
+        !apart(self.y, self.h, other.y, other.h) && !apart(self.x, self.w, other.x, other.w)
+    }
+
     /// Whether the cell lies in it.
     pub fn contains(&self, y: usize, x: usize) -> bool {
         (self.y..self.y + self.h).contains(&y) && (self.x..self.x + self.w).contains(&x)
@@ -54,6 +60,8 @@ mod tests {
         assert_eq!(r.grow(4, 100, 6), Rect::new(0, 0, 9, 6));
         assert_eq!(r.scale(4), Rect::new(8, 0, 12, 16));
         assert_eq!(r.cells(), 12);
+        assert!(r.meets(&Rect::new(4, 3, 1, 1)) && !r.meets(&Rect::new(5, 0, 2, 9)));
+        assert!(!r.meets(&Rect::new(0, 4, 9, 1)));
         assert!(r.contains(4, 3) && !r.contains(5, 3) && !r.contains(1, 0));
     }
 }

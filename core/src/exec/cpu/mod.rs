@@ -114,6 +114,11 @@ impl Executor for Cpu {
         Program::new(Arc::new(graph)).arena_len as u64 * size_of::<f32>() as u64
     }
 
+    fn held(&self) -> u64 {
+        let memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.arena.as_ref().map_or(0, |arena| arena.len() as u64 * size_of::<f32>() as u64)
+    }
+
     fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>> {
         let program = Program::new(graph);
         Ok(Box::new(Plan { program, shared: Arc::clone(&self.shared), measure: false, times: Vec::new() }))

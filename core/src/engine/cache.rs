@@ -1,0 +1,109 @@
+//! Results of a stream's last frame, tile by tile: what did not change is not computed again.
+//!
+//! A tile of the first step reads its own part of the condition and noise that is the same for every frame. A tile
+//! of a later step, and of the decoder, also reads the field, so it changes where a tile changed before that counts
+//! inside of it. Everything else comes out as it did, bit for bit, and is taken from here.
+
+use super::regions::same;
+use super::settings::Settings;
+use crate::error::{Error, Result};
+use crate::pixels::canvas::Canvas;
+use crate::tiles::TileGrid;
+use std::mem::swap;
+use std::sync::Arc;
+
+/// Bytes that a stream may keep. Above, every frame is computed as a whole.
+const CACHE_BYTES: usize = 512 << 20;
+
+/// The result for one tile.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) values: Vec<f32>,
+    /// True where the frame at hand has the same.
+    pub(super) valid: bool,
+}
+
+impl Kept {
+    /// Takes a new result.
+    pub(super) fn keep(&mut self, values: &[f32]) -> Result<()> {
+        self.values.clear();
+        self.values.try_reserve_exact(values.len()).map_err(|e| {
+            Error::limit(format!("the system has no {} MiB of memory for a tile", values.len() >> 18)).because(e)
+        })?;
+        self.values.extend_from_slice(values);
+        Ok(())
+    }
+}
+
+/// What a stream keeps of its last frame.
+#[derive(Default)]
+pub(super) struct FrameCache {
+    /// What the kept results follow from besides the condition; nothing while a frame is being computed.
+    of: Option<(Arc<TileGrid>, Settings)>,
+    condition: Canvas,
+    /// By step and tile.
+    pub(super) steps: Vec<Vec<Kept>>,
+    pub(super) decoded: Vec<Kept>,
+    /// Tiles of the frames so far, over all steps and decoding, and how many of them were taken from here.
+    pub(super) tiles: u64,
+    pub(super) reused: u64,
+}
+
+impl FrameCache {
+    /// Whether results of a frame are few enough to be kept.
+    pub(super) fn fits(grid: &TileGrid, values_per_cell: usize) -> bool {
+        let (h, w) = grid.tile_shape();
+        let values = grid.len().checked_mul(h * w).and_then(|n| n.checked_mul(values_per_cell));
+        values.is_some_and(|n| n <= CACHE_BYTES / size_of::<f32>())
+    }
+
+    /// Finds out which results a frame with this condition has in common with the last one.
+    pub(super) fn begin(&mut self, grid: &Arc<TileGrid>, settings: &Settings, condition: &Canvas) {
+        let known = self.of.take().is_some_and(|(g, s)| *g == **grid && s == *settings);
+        let (steps, tiles) = (settings.steps.len(), grid.len());
+        self.steps.resize_with(steps, Vec::new);
+        for kept in self.steps.iter_mut().chain([&mut self.decoded]) {
+            kept.resize_with(tiles, Kept::default);
+            kept.iter_mut().for_each(|k| k.valid = false);
+        }
+        self.tiles += ((steps + 1) * tiles) as u64;
+        if !known {
+            return;
+        }
+        let of = |i: usize| grid.tile(i).unwrap_or_default();
+        // Of the first step: by the condition alone.
+        for (i, kept) in self.steps.iter_mut().flat_map(|s| s.iter_mut().enumerate()) {
+            kept.valid = same(condition, &self.condition, of(i).rect);
+        }
+        for (i, kept) in self.decoded.iter_mut().enumerate() {
+            kept.valid = self.steps.first().and_then(|s| s.get(i)).is_some_and(|k| k.valid);
+        }
+        // Of later passes: where nothing changed before that counts there.
+        let mut before: &[Kept] = &[];
+        for kept in self.steps.iter_mut().chain([&mut self.decoded]) {
+            for i in 0..kept.len() {
+                let rect = of(i).rect;
+                let changed = |(j, k): (usize, &Kept)| !k.valid && grid.counted(&of(j)).meets(&rect);
+                if before.iter().enumerate().any(changed)
+                    && let Some(k) = kept.get_mut(i)
+                {
+                    k.valid = false;
+                }
+            }
+            before = kept;
+        }
+        let all = self.steps.iter().chain([&self.decoded]).flatten();
+        self.reused += all.filter(|k| k.valid).count() as u64;
+    }
+
+    /// The frame is done: what is kept is of it. The canvas gets an old one in exchange.
+    pub(super) fn finish(&mut self, grid: &Arc<TileGrid>, settings: &Settings, condition: &mut Canvas) {
+        swap(&mut self.condition, condition);
+        self.of = Some((Arc::clone(grid), settings.clone()));
+    }
+
+    /// Forgets the frame; the memory stays.
+    pub(super) fn forget(&mut self) {
+        self.of = None;
+    }
+}

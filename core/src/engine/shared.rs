@@ -1,0 +1,81 @@
+//! Upscalers that a process shares: weights and working memory are there once, however many hosts ask.
+
+use super::inspect::locate;
+use super::upscaler::Upscaler;
+use crate::error::Result;
+use crate::options::Options;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+/// What two requests must have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    folder: PathBuf,
+    device: String,
+    threads: u32,
+}
+
+/// One upscaler, or the room for it: whoever holds the lock may be loading.
+type Room = Arc<Mutex<Weak<Upscaler>>>;
+
+static ROOMS: LazyLock<Mutex<HashMap<Key, Room>>> = LazyLock::new(Mutex::default);
+
+impl Upscaler {
+    /// The upscaler of this process for the model, device and threads that `options` name: the one in use, or a new
+    /// one. It goes when the last user lets it go. Who comes while it is being loaded waits for it.
+    ///
+    /// # Errors
+    /// As [`Upscaler::new`].
+    pub fn shared(options: &Options) -> Result<Arc<Self>> {
+        options.validate()?;
+        let (folder, _) = locate(options.model.as_deref())?;
+        let folder = folder.canonicalize().unwrap_or(folder);
+        let key = Key { folder, device: options.device.clone(), threads: options.threads };
+        let room = {
+            let mut rooms = ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
+            // Rooms that nobody is in: an upscaler that ended, and no one waits.
+            rooms.retain(|_, room| Arc::strong_count(room) > 1 || is_in_use(room));
+            Arc::clone(rooms.entry(key).or_default())
+        };
+        let mut held = room.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upscaler) = held.upgrade() {
+            return Ok(upscaler);
+        }
+        let upscaler = Arc::new(Self::new(options)?);
+        *held = Arc::downgrade(&upscaler);
+        Ok(upscaler)
+    }
+}
+
+fn is_in_use(room: &Room) -> bool {
+    room.try_lock().map_or(true, |held| held.strong_count() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_for_all_who_ask_for_the_same() {
+        let mut options = Options::default();
+        options.device = "cpu".to_owned();
+        options.threads = 3;
+        let all: Vec<_> = std::thread::scope(|s| {
+            let threads: Vec<_> =
+                (0..4).map(|_| s.spawn(|| Upscaler::shared(&options).unwrap())).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|u| Arc::ptr_eq(u, &all[0])));
+        let mut other = options.clone();
+        other.threads = 2;
+        assert!(!Arc::ptr_eq(&Upscaler::shared(&other).unwrap(), &all[0]));
+        let old = Arc::downgrade(&all[0]);
+        drop(all);
+        assert!(old.upgrade().is_none(), "it goes with its last user");
+        // The same folder by another way.
+        let folder = Upscaler::shared(&options).unwrap();
+        options.model = Some(format!("{}/../{}", folder.model().folder.display(), folder.model().name));
+        assert!(Arc::ptr_eq(&Upscaler::shared(&options).unwrap(), &folder));
+    }
+}
