@@ -39,7 +39,7 @@ impl Kept {
 #[derive(Default)]
 pub(super) struct FrameCache {
     /// What the kept results follow from besides the condition; nothing while a frame is being computed.
-    of: Option<(Arc<TileGrid>, Settings)>,
+    of: Option<(Arc<TileGrid>, Arc<Settings>)>,
     condition: Canvas,
     /// By step and tile.
     pub(super) steps: Vec<Vec<Kept>>,
@@ -59,7 +59,7 @@ impl FrameCache {
 
     /// Finds out which results a frame with this condition has in common with the last one.
     pub(super) fn begin(&mut self, grid: &Arc<TileGrid>, settings: &Settings, condition: &Canvas) {
-        let known = self.of.take().is_some_and(|(g, s)| *g == **grid && s == *settings);
+        let known = self.of.take().is_some_and(|(g, s)| *g == **grid && *s == *settings);
         let (steps, tiles) = (settings.steps.len(), grid.len());
         self.steps.resize_with(steps, Vec::new);
         for kept in self.steps.iter_mut().chain([&mut self.decoded]) {
@@ -97,9 +97,9 @@ impl FrameCache {
     }
 
     /// The frame is done: what is kept is of it. The canvas gets an old one in exchange.
-    pub(super) fn finish(&mut self, grid: &Arc<TileGrid>, settings: &Settings, condition: &mut Canvas) {
+    pub(super) fn finish(&mut self, grid: &Arc<TileGrid>, settings: &Arc<Settings>, condition: &mut Canvas) {
         swap(&mut self.condition, condition);
-        self.of = Some((Arc::clone(grid), settings.clone()));
+        self.of = Some((Arc::clone(grid), Arc::clone(settings)));
     }
 
     /// Forgets the frame; the memory stays.

@@ -15,6 +15,7 @@ use crate::pixels::convert::CONTEXT;
 use crate::pixels::resample::{bicubic_rows, bicubic_up};
 use crate::pixels::{FrameMut, FrameRef, alpha, colorfix, convert, imresize};
 use crate::tiles::Order;
+use std::sync::Arc;
 
 /// Everything of the size of a picture; the memory serves picture after picture.
 #[derive(Default)]
@@ -50,7 +51,7 @@ impl Upscaler {
         &self,
         plans: &mut Plans,
         (input, output): (&FrameRef<'_>, &mut FrameMut<'_>),
-        settings: &Settings,
+        settings: &Arc<Settings>,
         cache: Option<&mut FrameCache>,
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
@@ -68,7 +69,7 @@ impl Upscaler {
         work: &mut Workspace,
         plans: &mut Plans,
         (input, output): (&FrameRef<'_>, &mut FrameMut<'_>),
-        settings: &Settings,
+        settings: &Arc<Settings>,
         mut cache: Option<&mut FrameCache>,
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,

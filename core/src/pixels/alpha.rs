@@ -18,7 +18,8 @@ fn is_constant(alpha: &Canvas) -> bool {
 /// # Errors
 /// `Limit` where the memory cannot be had.
 pub(crate) fn bleed(rgb: &mut Canvas, alpha: &Canvas) -> Result<()> {
-    if is_constant(alpha) {
+    // Nothing hidden, or nothing to be seen.
+    if is_constant(alpha) || alpha.data().iter().all(|a| *a > 0.0) {
         return Ok(());
     }
     let (w, h) = (rgb.width(), rgb.height());

@@ -121,7 +121,13 @@ impl Executor for Cpu {
 
     fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>> {
         let program = Program::new(graph);
-        Ok(Box::new(Plan { program, shared: Arc::clone(&self.shared), measure: false, times: Vec::new() }))
+        Ok(Box::new(Plan {
+            program,
+            shared: Arc::clone(&self.shared),
+            scratch: None,
+            measure: false,
+            times: Vec::new(),
+        }))
     }
 }
 
@@ -129,6 +135,8 @@ impl Executor for Cpu {
 struct Plan {
     program: Program,
     shared: Arc<Shared>,
+    /// What kernels need per thread and in common: the same for all weights of one graph.
+    scratch: Option<(usize, usize)>,
     measure: bool,
     times: Vec<(Value, Duration)>,
 }
@@ -155,7 +163,8 @@ impl Prepared for Plan {
         // Memory holds nothing between runs: a panic elsewhere leaves nothing half done.
         let mut memory = shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let threads = shared.pool.threads();
-        let (own, common) = self.program.scratch(&packs.0, threads);
+        let program = &self.program;
+        let (own, common) = *self.scratch.get_or_insert_with(|| program.scratch(&packs.0, threads));
         if memory.scratch.len() < threads || memory.scratch.iter().any(|b| b.len() < own) {
             memory.scratch.clear();
             for _ in 0..threads {
