@@ -2,6 +2,7 @@
 
 mod bench;
 mod cancel;
+mod check;
 mod estimate;
 mod inspect;
 mod locate;

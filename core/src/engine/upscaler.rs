@@ -381,7 +381,7 @@ fn match_colours(picture: Canvas, fix: impl FnOnce(&mut Canvas) -> Result<()>) -
 }
 
 /// Every file of the folder that the description lists must be there.
-fn check_files(folder: &Path, manifest: &Manifest) -> Result<()> {
+pub(super) fn check_files(folder: &Path, manifest: &Manifest) -> Result<()> {
     for name in manifest.common.files.keys() {
         if !folder.join(name).is_file() {
             return Err(Error::model(format!(

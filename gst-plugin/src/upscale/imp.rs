@@ -15,13 +15,13 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_video::subclass::prelude::*;
-use ssmoesr_core::{CancelToken, ErrorKind, FrameMut, FrameRef, Stream};
+use ssmoesr_core::{CancelToken, ErrorKind, FrameMut, FrameRef, Stream, Upscaler};
 
 use super::caps::{self, Carry, Limits};
 use super::counters::Counters;
 use super::engine::{self, Engine, lock};
 use super::frames::Picture;
-use super::loader::Slot;
+use super::loader::{CANNOT_LOAD, Slot};
 use super::settings::{self, Effect, Settings};
 use super::{Scale, errors};
 
@@ -281,6 +281,9 @@ impl BaseTransformImpl for Upscale {
         self.latency.told_ns.store(0, Ordering::Relaxed);
         self.latency.live.store(false, Ordering::Relaxed);
         let options = lock(&self.settings).options.clone();
+        // What is wrong at first sight fails the change of state itself. An error that another thread posts before the
+        // change has returned may come before the application listens: gst-launch-1.0 would then wait for ever.
+        Upscaler::check(&options).map_err(|e| errors::message(CANNOT_LOAD, &e))?;
         self.slot.ask(&self.obj(), options);
         Ok(())
     }
