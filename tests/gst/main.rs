@@ -12,9 +12,11 @@
 
 mod bicubic;
 mod errors;
+mod files;
 mod formats;
 mod launch;
 mod negotiation;
 mod sharing;
+mod steady;
 mod time;
 mod util;
