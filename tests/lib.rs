@@ -1,1 +1,4 @@
-//! Black-box tests.
+//! Black-box tests, and what those of several hosts share.
+
+pub mod child;
+pub mod models;

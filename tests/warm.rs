@@ -64,8 +64,7 @@ fn warm_calls_allocate_nothing_and_the_peak_is_the_plans() {
         options.steps = steps;
         options.fidelity = if steps > 1 { 0.5 } else { -1.0 };
         let small = picture(PixelFormat::Rgb8, width, height);
-        let mut large =
-            Frame::new(PixelFormat::Rgb8, 4 * width, 4 * height, ColorInfo::default()).unwrap();
+        let mut large = Frame::new(PixelFormat::Rgb8, 4 * width, 4 * height, ColorInfo::default()).unwrap();
         let plan = upscaler.plan(width, height, &options).unwrap();
         let before = NOW.load(Ordering::Relaxed);
         MOST.store(before, Ordering::Relaxed);

@@ -42,8 +42,8 @@ mod weights;
 
 pub use engine::{
     BenchOp, BenchReport, BenchStage, CancelToken, DeviceInfo, DumpFormat, FramePlan, ImportSources,
-    ModelInfo, Progress, ProgressFn, Stream, StreamStats, Upscaler, check_model, devices, dump_model, import_model,
-    model_info,
+    ModelInfo, Progress, ProgressFn, Stream, StreamStats, Upscaler, check_model, devices, dump_model,
+    import_model, model_info,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "files")]

@@ -6,7 +6,7 @@
 mod upscale;
 
 pub use plugin::plugin_register_static;
-pub use upscale::{Scale, Upscale};
+pub use upscale::{Scale, Temporal, Upscale};
 
 #[allow(missing_docs, unreachable_pub, reason = "written by GStreamer's macro")]
 mod plugin {

@@ -1,6 +1,9 @@
 //! Bad input and missing models, in words on the bus.
 
+use std::time::{Duration, Instant};
+
 use gst::prelude::*;
+use ssmoesr_tests::models::TestModel;
 
 use crate::util::{Pipe, stat};
 
@@ -9,7 +12,7 @@ const SOURCE: &str =
 
 #[test]
 fn a_short_buffer_is_dropped_with_a_warning() {
-    let p = Pipe::play(&format!("{SOURCE} ! ssmoesr name=sr ! fakesink sync=false"));
+    let p = Pipe::play(&format!("{SOURCE} ! ssmoesr name=sr device=cpu ! fakesink sync=false"));
     for bytes in [192, 191, 192] {
         p.source().push_buffer(gst::Buffer::with_size(bytes).unwrap()).unwrap();
     }
@@ -24,7 +27,7 @@ fn a_short_buffer_is_dropped_with_a_warning() {
 
 #[test]
 fn a_meta_beyond_the_memory_is_no_frame() {
-    let p = Pipe::play(&format!("{SOURCE} ! ssmoesr name=sr ! fakesink sync=false"));
+    let p = Pipe::play(&format!("{SOURCE} ! ssmoesr name=sr device=cpu ! fakesink sync=false"));
     let mut buffer = gst::Buffer::with_size(192).unwrap();
     let flags = gst_video::VideoFrameFlags::empty();
     gst_video::VideoMeta::add_full(
@@ -44,7 +47,7 @@ fn a_meta_beyond_the_memory_is_no_frame() {
 
 #[test]
 fn ten_short_buffers_in_a_row_are_an_error() {
-    let p = Pipe::play(&format!("{SOURCE} ! ssmoesr name=sr ! fakesink sync=false"));
+    let p = Pipe::play(&format!("{SOURCE} ! ssmoesr name=sr device=cpu ! fakesink sync=false"));
     for _ in 0..10 {
         let _ = p.source().push_buffer(gst::Buffer::with_size(40).unwrap());
     }
@@ -53,28 +56,52 @@ fn ten_short_buffers_in_a_row_are_an_error() {
     assert!(error.message().starts_with("10 input frames in a row do not fit their caps"), "{error}");
 }
 
+/// The change of state fails, and its reason is the first error.
 #[test]
-fn a_missing_model_is_the_first_error() {
-    let p = Pipe::play("videotestsrc ! ssmoesr name=sr model=/nowhere/at-all ! fakesink");
-    let error = p.error();
-    assert!(error.matches(gst::ResourceError::NotFound), "{error:?}");
-    assert!(error.message().starts_with("Cannot load the model: "), "{error}");
-    assert!(error.message().contains("/nowhere/at-all"), "{error}");
+fn what_shows_at_first_sight_fails_the_change_of_state() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.json"), "{}").unwrap();
+    let unreadable = format!("model={}", folder.path().display());
+    for (properties, domain, words) in [
+        ("model=/nowhere/at-all", "NotFound", "/nowhere/at-all"),
+        (&unreadable, "Read", "model.json"),
+        ("device=abacus", "Settings", "abacus"),
+    ] {
+        let p = Pipe::new(&format!("videotestsrc ! ssmoesr name=sr {properties} ! fakesink"));
+        assert!(p.pipeline.set_state(gst::State::Playing).is_err(), "{properties}");
+        // Nothing was begun that needs an end.
+        let message = p.message(&[gst::MessageType::Progress]);
+        let gst::MessageView::Error(error) = message.view() else { panic!("{message:?}") };
+        assert_eq!(message.src(), Some(p.element.upcast_ref()));
+        let error = error.error();
+        let found = (error.kind::<gst::ResourceError>(), error.kind::<gst::LibraryError>());
+        assert!(format!("{found:?}").contains(domain), "{found:?}");
+        assert!(error.message().starts_with("Cannot load the model: "), "{error}");
+        assert!(error.message().contains(words), "{error}");
+    }
 }
 
 #[test]
-fn an_unknown_device_is_an_error() {
-    let p = Pipe::play("videotestsrc ! ssmoesr name=sr device=abacus ! fakesink");
+fn a_damaged_model_is_the_first_error() {
+    let model = TestModel::damaged();
+    let text = format!("videotestsrc ! ssmoesr name=sr model={} ! fakesink", model.path());
+    let p = Pipe::new(&text);
+    let started = Instant::now();
+    p.state(gst::State::Playing);
     let error = p.error();
-    assert!(error.message().contains("abacus"), "{error}");
+    // Applications that look in the thread that posts are given time to begin.
+    assert!(started.elapsed() >= Duration::from_millis(100), "{:?}", started.elapsed());
+    assert!(error.matches(gst::ResourceError::Read), "{error:?}");
+    assert!(error.message().starts_with("Cannot load the model: "), "{error}");
+    assert!(error.message().contains("decoder.safetensors"), "{error}");
 }
 
 /// gst-launch holds PLAYING from a START to its end.
 #[test]
 fn every_progress_has_an_end() {
-    for (model, end) in
-        [("", gst::ProgressType::Complete), ("model=/nowhere/at-all", gst::ProgressType::Error)]
-    {
+    let damaged = TestModel::damaged();
+    let damaged = format!("model={}", damaged.path());
+    for (model, end) in [("", gst::ProgressType::Complete), (&damaged, gst::ProgressType::Error)] {
         let p = Pipe::new(&format!("videotestsrc num-buffers=1 ! ssmoesr name=sr {model} ! fakesink"));
         // Without the pipeline's flush of the bus on the way back to NULL.
         p.state(gst::State::Paused);

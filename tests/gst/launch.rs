@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ssmoesr_tests::child::{self, LIMIT};
+use ssmoesr_tests::models::TestModel;
+
 /// A folder with the plug-in and nothing else, and the programs' view of it.
 struct Installed {
     folder: tempfile::TempDir,
@@ -30,13 +33,18 @@ impl Installed {
     }
 
     fn run(&self, program: &str, arguments: &str) -> Output {
-        Command::new(program)
+        self.run_with(program, arguments, &[])
+    }
+
+    fn run_with(&self, program: &str, arguments: &str, environment: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(program);
+        command
             .args(arguments.split_whitespace())
             .env("GST_PLUGIN_PATH", self.path())
             .env("GST_REGISTRY", self.path().join("registry"))
             .env("G_DEBUG", "fatal-warnings")
-            .output()
-            .unwrap_or_else(|e| panic!("{program}: {e}"))
+            .envs(environment.iter().copied());
+        child::run(&mut command, LIMIT)
     }
 }
 
@@ -70,20 +78,63 @@ fn gst_launch_writes_frames_four_times_larger() {
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 2 * 64 * 48 * 3);
 }
 
-#[test]
-fn gst_launch_says_which_model_is_missing() {
-    let output =
-        Installed::new().run("gst-launch-1.0", "videotestsrc ! ssmoesr model=/nowhere/at-all ! fakesink");
+/// What gst-launch-1.0 says where it cannot play; the first error is the element's own.
+#[track_caller]
+fn refused(installed: &Installed, properties: &str, words: &[&str]) {
+    let output = installed.run("gst-launch-1.0", &format!("videotestsrc ! ssmoesr {properties} ! fakesink"));
     let said = text(&output);
     assert!(!output.status.success(), "{said}");
     let first = said.lines().find(|l| l.starts_with("ERROR")).unwrap_or_default();
-    assert!(first.contains("Cannot load the model") && first.contains("/nowhere/at-all"), "{said}");
+    assert!(words.iter().all(|word| first.contains(word)), "{said}");
+}
+
+#[test]
+fn gst_launch_says_which_model_is_missing() {
+    let words = ["Cannot load the model", "/nowhere/at-all"];
+    refused(&Installed::new(), "model=/nowhere/at-all", &words);
+}
+
+/// Comes from the loading thread, while gst-launch-1.0 may not listen yet.
+#[test]
+fn gst_launch_says_which_file_is_damaged() {
+    let model = TestModel::damaged();
+    let words = ["Cannot load the model", "decoder.safetensors"];
+    refused(&Installed::new(), &format!("model={}", model.path()), &words);
+}
+
+/// GStreamer's leaks tracer names every object that outlives a program.
+#[test]
+fn nothing_is_left_behind() {
+    let (good, damaged) = (TestModel::bicubic(), TestModel::damaged());
+    let (good, damaged) = (format!("device=cpu model={}", good.path()), format!("model={}", damaged.path()));
+    let source = "videotestsrc num-buffers=3 ! video/x-raw,format=I420,width=16,height=12";
+    let installed = Installed::new();
+    for (pipeline, succeeds) in [
+        (format!("{source} ! ssmoesr {good} ! fakesink"), true),
+        (format!("{source} ! ssmoesr {good} ! queue ! ssmoesr scale=8 {good} ! fakesink"), true),
+        (format!("{source} ! ssmoesr {damaged} ! fakesink"), false),
+        (format!("{source} ! ssmoesr model=/nowhere/at-all ! fakesink"), false),
+        (format!("{source},interlace-mode=interleaved ! ssmoesr {good} ! fakesink"), false),
+        (format!("{source} ! ssmoesr max-output-pixels=9 {good} ! fakesink"), false),
+    ] {
+        let traced = [("GST_TRACERS", "leaks"), ("GST_DEBUG", "GST_TRACER:7"), ("GST_DEBUG_NO_COLOR", "1")];
+        let output = installed.run_with("gst-launch-1.0", &pipeline, &traced);
+        let said = text(&output);
+        assert_eq!(output.status.success(), succeeds, "{pipeline}\n{said}");
+        // Declared by the tracer, in a line with %s for the name of the type.
+        assert!(said.contains("object-alive"), "no tracer: {said}");
+        let alive: Vec<_> = said
+            .lines()
+            .filter(|l| l.contains("object-alive, type-name=(string)") && !l.contains("(string)%"))
+            .collect();
+        assert!(alive.is_empty(), "{pipeline}\n{alive:#?}");
+    }
 }
 
 /// A library that is missing when the registry is written bans the plug-in until the cache is deleted.
 #[test]
 fn the_plugin_needs_nothing_unusual() {
-    let output = Command::new("readelf").arg("-d").arg(plugin()).output().expect("readelf (binutils)");
+    let output = child::run(Command::new("readelf").arg("-d").arg(plugin()), LIMIT);
     let dump = text(&output);
     let needed: Vec<&str> = dump
         .lines()

@@ -10,10 +10,13 @@
     reason = "a test that cannot go on shall stop, and measured times are shown"
 )]
 
+mod bicubic;
 mod errors;
+mod files;
 mod formats;
 mod launch;
 mod negotiation;
 mod sharing;
+mod steady;
 mod time;
 mod util;

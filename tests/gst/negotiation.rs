@@ -20,6 +20,37 @@ fn the_size_asked_for_reaches_the_source() {
 }
 
 #[test]
+fn ranges_and_lists_reach_the_source() {
+    for (scale, width, height, want) in [
+        // 66 has no input, and of 37 to 96 only multiples of 4 have one.
+        ("4", "{ (int)66, (int)128 }", "[ 37, 96 ]", "width=(int)32, height=(int)[ 10, 24 ]"),
+        (
+            "8",
+            "{ (int)64, (int)128, (int)132 }",
+            "[ 36, 60, 4 ]",
+            "width=(int){ 8, 16 }, height=(int)[ 5, 7 ]",
+        ),
+    ] {
+        let p = Pipe::new(&format!(
+            "videotestsrc num-buffers=1 ! ssmoesr name=sr scale={scale} ! capsfilter name=want ! fakesink"
+        ));
+        let caps: gst::Caps = format!("video/x-raw,width={width},height={height}").parse().unwrap();
+        p.pipeline.by_name("want").unwrap().set_property("caps", caps);
+        let asked = p.element.static_pad("sink").unwrap().query_caps(None);
+        let mut sizes = gst::Structure::new_empty("video/x-raw");
+        for side in ["width", "height"] {
+            sizes.set_value(side, asked.structure(0).unwrap().value(side).unwrap().clone());
+        }
+        assert_eq!(sizes.to_string(), format!("video/x-raw, {want};"));
+        p.state(gst::State::Playing);
+        p.wait(gst::MessageType::Eos);
+        let (w, h) = size(&p.element, "src");
+        let scale: i32 = scale.parse().unwrap();
+        assert_eq!(size(&p.element, "sink"), (w / scale, h / scale));
+    }
+}
+
+#[test]
 fn a_size_without_an_input_does_not_link() {
     init();
     // 1282 is no multiple of any factor (template), 1284 none of 8 (the caps function).
@@ -34,7 +65,8 @@ fn a_size_without_an_input_does_not_link() {
 #[test]
 fn everything_but_the_size_is_kept() {
     let rest = "framerate=30000/1001,pixel-aspect-ratio=10/11,colorimetry=bt2020,chroma-site=mpeg2,\
-                multiview-mode=mono,content-light-level=(string)1000:300";
+                multiview-mode=mono,content-light-level=(string)1000:300,\
+                mastering-display-info=(string)35400:14600:8500:39850:6550:2300:15635:16450:10000000:1";
     let mut h = harness(
         "4",
         &format!("video/x-raw,format=I420,width=16,height=12,interlace-mode=progressive,{rest}"),

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use ssmoesr_tests::models::{SLOW_FRAME, TestModel};
 
 use crate::util::{Pipe, harness, stat};
 
@@ -88,6 +89,36 @@ fn a_frame_in_work_ends_at_once() {
     assert!(frames > 0 || cancelled == 2);
 }
 
+/// Frames of several seconds: what takes long is the network, and a wish to stop reaches into it.
+#[test]
+fn a_slow_model_is_given_up_within_a_tenth_of_a_second() {
+    let model = TestModel::slow();
+    let (w, h) = SLOW_FRAME;
+    let p = Pipe::play(&format!(
+        "videotestsrc ! video/x-raw,format=RGB,width={w},height={h} ! ssmoesr name=sr device=cpu model={} ! \
+         fakesink sync=false",
+        model.path()
+    ));
+    let mut seeks = vec![];
+    for s in 1..6 {
+        computing(&p);
+        let started = Instant::now();
+        p.element.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::from_seconds(s)).unwrap();
+        seeks.push(started.elapsed());
+    }
+    computing(&p);
+    let started = Instant::now();
+    p.state(gst::State::Null);
+    let stop = started.elapsed();
+    println!("flushing seeks {seeks:?}, to NULL {stop:?}");
+    assert_eq!((stat(&p.element, "frames"), stat(&p.element, "cancelled")), (0, 6));
+    seeks.push(stop);
+    seeks.sort();
+    // On a machine with other work to do, one of them may come late.
+    assert!(seeks[seeks.len() - 2] < Duration::from_millis(100), "{seeks:?}");
+    assert!(seeks[seeks.len() - 1] < AT_ONCE, "{seeks:?}");
+}
+
 #[test]
 fn frames_flow_after_a_flush() {
     let p = Pipe::play(
@@ -160,6 +191,8 @@ fn live_pipelines_are_told_the_latency() {
         "videotestsrc is-live=true ! video/x-raw,format=GRAY8,width=32,height=32,framerate=2/1 ! ssmoesr name=sr ! \
          fakesink name=sink sync=false",
     );
+    // Nothing was told before the first frame. Sinks post such messages too.
+    while p.wait(gst::MessageType::Latency).src() != Some(p.element.upcast_ref()) {}
     p.until("second frame", |e| stat(e, "frames") > 1);
     let latency = |pad: &str| {
         let mut query = gst::query::Latency::new();

@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use gst::glib;
 use gst::prelude::*;
 
 /// GStreamer with the element registered.
 pub(crate) fn init() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
+        // As G_DEBUG=fatal-warnings: no GLib message about a misuse passes unseen.
+        let fatal = glib::LogLevels::LEVEL_CRITICAL | glib::LogLevels::LEVEL_WARNING;
+        glib::log_set_always_fatal(fatal);
         gst::init().unwrap();
         gstssmoesr::plugin_register_static().unwrap();
     });
@@ -15,11 +19,30 @@ pub(crate) fn init() {
 
 /// The element alone, with caps on its input.
 pub(crate) fn harness(scale: &str, caps: &str) -> gst_check::Harness {
+    harness_with(scale, caps, |_| {})
+}
+
+/// The same, with properties set before it starts.
+pub(crate) fn harness_with(scale: &str, caps: &str, set: impl FnOnce(&gst::Element)) -> gst_check::Harness {
     init();
-    let mut h = gst_check::Harness::new("ssmoesr");
-    h.element().unwrap().set_property_from_str("scale", scale);
+    let element = gst::ElementFactory::make("ssmoesr").property_from_str("scale", scale).build().unwrap();
+    set(&element);
+    let mut h = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
     h.set_src_caps_str(caps);
     h
+}
+
+/// Plays a pipeline to its end.
+#[track_caller]
+pub(crate) fn run(text: &str) {
+    init();
+    let pipeline = gst::parse::launch(text).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+    let message = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds);
+    pipeline.set_state(gst::State::Null).unwrap();
+    let message = message.expect("the end within a minute");
+    assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
 }
 
 /// A pipeline that goes to NULL when a test ends, however it ends.
@@ -68,7 +91,7 @@ impl Pipe {
 
     /// Domain and text of the first error.
     #[track_caller]
-    pub(crate) fn error(&self) -> gst::glib::Error {
+    pub(crate) fn error(&self) -> glib::Error {
         let message = self.message(&[]);
         let gst::MessageView::Error(error) = message.view() else { panic!("{message:?}") };
         assert_eq!(message.src(), Some(self.element.upcast_ref()), "{error:?}");

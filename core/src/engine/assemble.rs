@@ -97,7 +97,8 @@ impl Assembler {
     ) -> Result<()> {
         let (rows, columns) = grid.counts();
         let (h, width) = (grid.tile_shape().0, grid.picture_shape().1);
-        let tile = |row: usize| grid.tile(row * columns).ok_or_else(|| Error::internal("a row beyond the grid"));
+        let tile =
+            |row: usize| grid.tile(row * columns).ok_or_else(|| Error::internal("a row beyond the grid"));
         let this = tile(self.next)?;
         if self.next == 0 {
             self.sum.reset(self.channels, width, h)?;
@@ -112,8 +113,7 @@ impl Assembler {
             }
         }
         let count = if self.next + 1 < rows { tile(self.next + 1)?.rect.y - this.rect.y } else { h };
-        let rows =
-            Rows { data: self.sum.data(), plane: h * width, width, first: this.rect.y, count };
+        let rows = Rows { data: self.sum.data(), plane: h * width, width, first: this.rect.y, count };
         take(&rows)
     }
 

@@ -28,7 +28,8 @@ impl Kept {
     pub(super) fn keep(&mut self, values: &[f32]) -> Result<()> {
         self.values.clear();
         self.values.try_reserve_exact(values.len()).map_err(|e| {
-            Error::limit(format!("the system has no {} MiB of memory for a tile", values.len() >> 18)).because(e)
+            Error::limit(format!("the system has no {} MiB of memory for a tile", values.len() >> 18))
+                .because(e)
         })?;
         self.values.extend_from_slice(values);
         Ok(())

@@ -41,7 +41,8 @@ impl TileBuffers {
             if buffer.len() != len {
                 buffer.clear();
                 buffer.try_reserve_exact(len).map_err(|e| {
-                    Error::limit(format!("the system has no {} MiB of memory for a tile", len >> 18)).because(e)
+                    Error::limit(format!("the system has no {} MiB of memory for a tile", len >> 18))
+                        .because(e)
                 })?;
                 buffer.resize(len, 0.0);
             }

@@ -22,16 +22,20 @@ pub(super) fn free() -> Option<Free> {
 }
 
 fn free_in(read: &dyn Fn(&Path) -> Option<String>) -> Option<Free> {
-    let machine = read(Path::new("/proc/meminfo")).and_then(|text| field(&text, "MemAvailable:")).map(|kib| {
-        Free { bytes: kib.saturating_mul(1024), hard: false, of: "the machine's memory" }
+    let machine = read(Path::new("/proc/meminfo"))
+        .and_then(|text| field(&text, "MemAvailable:"))
+        .map(|kib| Free { bytes: kib.saturating_mul(1024), hard: false, of: "the machine's memory" });
+    let space =
+        read(Path::new("/proc/self/limits")).and_then(|text| address_space(&text)).and_then(|limit| {
+            let used = read(Path::new("/proc/self/status")).and_then(|text| field(&text, "VmSize:"))?;
+            let bytes = limit.saturating_sub(used.saturating_mul(1024));
+            Some(Free { bytes, hard: true, of: "the address space that this process may have" })
+        });
+    let group = control_group(read).map(|bytes| Free {
+        bytes,
+        hard: true,
+        of: "the memory that this control group may have",
     });
-    let space = read(Path::new("/proc/self/limits")).and_then(|text| address_space(&text)).and_then(|limit| {
-        let used = read(Path::new("/proc/self/status")).and_then(|text| field(&text, "VmSize:"))?;
-        let bytes = limit.saturating_sub(used.saturating_mul(1024));
-        Some(Free { bytes, hard: true, of: "the address space that this process may have" })
-    });
-    let group = control_group(read)
-        .map(|bytes| Free { bytes, hard: true, of: "the memory that this control group may have" });
     let tightest = [machine, space, group].into_iter().flatten().min_by_key(|f| f.bytes)?;
     Some(Free { bytes: tightest.bytes.saturating_sub(SLACK), ..tightest })
 }
@@ -106,7 +110,8 @@ mod tests {
         let limits = ("/proc/self/limits", LIMITS);
         let small = ("/proc/self/status", "VmPeak:  9 kB\nVmSize:  3145728 kB\n");
         assert_eq!(bytes(&[machine, limits, small]), Some((1 << 30, true)));
-        let none = ("/proc/self/limits", "Max address space         unlimited            unlimited     bytes\n");
+        let none =
+            ("/proc/self/limits", "Max address space         unlimited            unlimited     bytes\n");
         assert_eq!(bytes(&[machine, none, small]), Some((2 << 30, false)));
     }
 

@@ -4,6 +4,7 @@ mod assemble;
 mod bench;
 mod cache;
 mod cancel;
+mod check;
 mod estimate;
 mod feed;
 mod inspect;

@@ -146,9 +146,7 @@ impl Upscaler {
                 job.independent(plans, local, decoding, &mut counter, &mut take)
             } else {
                 let (steps, decoded) = match &mut kept {
-                    Some(cache) => {
-                        (Some(cache.steps.as_mut_slice()), Some(cache.decoded.as_mut_slice()))
-                    }
+                    Some(cache) => (Some(cache.steps.as_mut_slice()), Some(cache.decoded.as_mut_slice())),
                     None => (None, None),
                 };
                 job.sample(plans, fields, steps, &mut counter)
@@ -307,8 +305,9 @@ fn check_life(
         let dead = |c: usize| range(rgb, c, large.1.clone(), large.0.clone()) < DEAD;
         let alive = |c: usize| range(fine, c, ys.clone(), xs.clone()) > ALIVE;
         if (0..3).all(dead) && (0..3).any(alive) {
-            let row = (0..job.grid.counts().0)
-                .rfind(|r| job.grid.tile(r * job.grid.counts().1).is_some_and(|t| t.rect.y * f <= rows.start));
+            let row = (0..job.grid.counts().0).rfind(|r| {
+                job.grid.tile(r * job.grid.counts().1).is_some_and(|t| t.rect.y * f <= rows.start)
+            });
             let tile = row.and_then(|r| job.grid.tile(r * job.grid.counts().1 + column)).unwrap_or(tile);
             return Err(Error::internal(format!(
                 "{} came out as one colour, the input has more there",

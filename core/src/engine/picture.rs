@@ -322,7 +322,13 @@ impl Job<'_> {
 
     /// A tile in words.
     pub(super) fn name(&self, tile: &Tile) -> String {
-        format!("tile {} of {} at cell {}, {}", self.index(tile) + 1, self.grid.len(), tile.rect.x, tile.rect.y)
+        format!(
+            "tile {} of {} at cell {}, {}",
+            self.index(tile) + 1,
+            self.grid.len(),
+            tile.rect.x,
+            tile.rect.y
+        )
     }
 }
 

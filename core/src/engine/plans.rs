@@ -127,11 +127,7 @@ impl Plans {
     }
 
     /// The tiles for `key`, made by `make`; the last ones are kept for the next frame.
-    pub(super) fn tiling(
-        &mut self,
-        key: GridKey,
-        make: impl FnOnce() -> Result<TileGrid>,
-    ) -> Result<Tiling> {
+    pub(super) fn tiling(&mut self, key: GridKey, make: impl FnOnce() -> Result<TileGrid>) -> Result<Tiling> {
         if let Some((_, tiling)) = self.tiling.as_ref().filter(|(k, _)| *k == key) {
             return Ok(tiling.clone());
         }

@@ -62,8 +62,7 @@ mod tests {
         options.device = "cpu".to_owned();
         options.threads = 3;
         let all: Vec<_> = std::thread::scope(|s| {
-            let threads: Vec<_> =
-                (0..4).map(|_| s.spawn(|| Upscaler::shared(&options).unwrap())).collect();
+            let threads: Vec<_> = (0..4).map(|_| s.spawn(|| Upscaler::shared(&options).unwrap())).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
         assert!(all.iter().all(|u| Arc::ptr_eq(u, &all[0])));

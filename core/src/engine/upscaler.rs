@@ -281,12 +281,7 @@ impl Upscaler {
 
     /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
     /// largest side that does), or of the size the network was trained at where it needs that.
-    pub(super) fn grid(
-        &self,
-        (h, w): (usize, usize),
-        asked: usize,
-        settings: &Settings,
-    ) -> Result<TileGrid> {
+    pub(super) fn grid(&self, (h, w): (usize, usize), asked: usize, settings: &Settings) -> Result<TileGrid> {
         let network = &self.manifest.network;
         let lattice = model::lattice(network, &self.manifest.common);
         if let Some(side) = model::fixed_tile(network, settings.scale) {
@@ -389,7 +384,7 @@ impl Upscaler {
 }
 
 /// Every file of the folder that the description lists must be there.
-fn check_files(folder: &Path, manifest: &Manifest) -> Result<()> {
+pub(super) fn check_files(folder: &Path, manifest: &Manifest) -> Result<()> {
     for name in manifest.common.files.keys() {
         if !folder.join(name).is_file() {
             return Err(Error::model(format!(

@@ -116,14 +116,22 @@ pub fn executor(name: &str, threads: usize, level: Option<&str>) -> Result<Arc<d
         "auto" | "cpu" => Ok(Arc::new(cpu::Cpu::new(cpu::Level::detect(level), threads))),
         #[cfg(feature = "reference")]
         "reference" => Ok(Arc::new(candle::Candle)),
-        _ => {
-            let known: Vec<&str> = EXECUTORS.iter().map(|e| e.0).collect();
-            Err(Error::device(format!(
-                "device `{name}` is not in this build; there are: auto, {}",
-                known.join(", ")
-            )))
-        }
+        _ => Err(unknown(name)),
     }
+}
+
+/// Whether this build has an executor called `name`, without making one.
+///
+/// # Errors
+/// As [`executor`].
+pub fn check_name(name: &str) -> Result<()> {
+    let known = name == "auto" || EXECUTORS.iter().any(|e| e.0 == name);
+    if known { Ok(()) } else { Err(unknown(name)) }
+}
+
+fn unknown(name: &str) -> Error {
+    let known: Vec<&str> = EXECUTORS.iter().map(|e| e.0).collect();
+    Error::device(format!("device `{name}` is not in this build; there are: auto, {}", known.join(", ")))
 }
 
 /// Every executor of this build, the CPU's once per instruction set of this machine.

@@ -38,7 +38,8 @@ fn node_flops(graph: &Graph, i: usize) -> u64 {
     node.op.flops(input, node.shape)
 }
 
-/// One line per node that runs: id, operation, shape, inputs, MFLOP, arena offset in bytes, name; then totals.
+/// One line per node that runs: id, operation, shape, inputs, MFLOP, arena offset in bytes, name; then totals; then
+/// one line per weight tensor: shape and name, behind the line `weights`.
 pub fn text(graph: &Graph, plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(
@@ -72,6 +73,11 @@ pub fn text(graph: &Graph, plan: &Plan) -> String {
         t.arena_bytes as f64 / 1e6,
         t.peak_bytes as f64 / 1e6
     );
+    out.push_str("weights\n");
+    for weight in &graph.weights {
+        let shape: Vec<String> = weight.shape.iter().map(usize::to_string).collect();
+        let _ = writeln!(out, "{:>22}  {}", shape.join("x"), weight.name);
+    }
     out
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::pixels::canvas::{Band, Canvas, unit};
 use crate::pixels::frame::{FrameMut, FrameRef, PixelFormat};
-use crate::pixels::yuv;
+use crate::pixels::planar::{self, planar};
 
 /// Where the samples of a packed format lie: counted in samples inside a pixel.
 struct Layout {
@@ -31,11 +31,16 @@ fn layout(format: PixelFormat) -> Option<Layout> {
         F::Xbgr8 => (4, [3, 2, 1], None, Some(0)),
         F::Rgba8 | F::Rgba16 | F::RgbaF32 => (4, [0, 1, 2], Some(3), None),
         F::Bgra8 => (4, [2, 1, 0], Some(3), None),
-        F::Argb8 => (4, [1, 2, 3], Some(0), None),
+        F::Argb8 | F::Argb16 => (4, [1, 2, 3], Some(0), None),
         F::Abgr8 => (4, [3, 2, 1], Some(0), None),
-        F::I420 | F::Nv12 => return None,
+        // Planes of their own: `planar`.
+        _ => return None,
     };
     Some(Layout { samples, colour, alpha, unused })
+}
+
+fn packed(format: PixelFormat) -> Result<Layout> {
+    layout(format).ok_or_else(|| Error::internal(format!("{format:?} is neither packed nor planar")))
 }
 
 /// One sample in native byte order.
@@ -123,10 +128,10 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>) -> Result<(Canvas, Option<Canvas>)
 pub(crate) fn read_frame(frame: &FrameRef<'_>, rgb: &mut Canvas, alpha: &mut Canvas) -> Result<bool> {
     let (w, h) = (frame.width() as usize, frame.height() as usize);
     rgb.reset(3, w, h)?;
-    let Some(layout) = layout(frame.format()) else {
-        yuv::to_canvas(frame, rgb)?;
-        return Ok(false);
-    };
+    if let Some(planar) = planar(frame.format()) {
+        return planar::to_canvas(frame, &planar, rgb, alpha);
+    }
+    let layout = packed(frame.format())?;
     let read = match frame.format().sample_bytes() {
         1 => read_row::<u8>,
         2 => read_row::<u16>,
@@ -190,9 +195,11 @@ pub(crate) fn write_rows(
             )));
         }
     }
-    let Some(layout) = layout(frame.format()) else {
-        return yuv::to_frame(&rgb, frame, rows);
-    };
+    if let Some(planar) = planar(frame.format()) {
+        planar::to_frame(&rgb, alpha.as_ref(), &planar, frame, rows);
+        return Ok(());
+    }
+    let layout = packed(frame.format())?;
     let write = match frame.format().sample_bytes() {
         1 => write_row::<u8>,
         2 => write_row::<u16>,

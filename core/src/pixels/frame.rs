@@ -1,6 +1,7 @@
 //! Frames as hosts hold them: planes with strides, a pixel format, and how YUV is to be read.
 
 use crate::error::{Error, Result};
+use crate::pixels::planar::planar;
 
 /// Largest side of a frame, in pixels, on input and output.
 const MAX_SIDE: u32 = 1 << 20;
@@ -49,6 +50,26 @@ pub enum PixelFormat {
     I420,
     /// Plane Y, then U and V interleaved, 8 bit, chroma halved both ways.
     Nv12,
+    /// As `Nv12` with V before U.
+    Nv21,
+    /// Planes Y, U, V, 8 bit, chroma halved across.
+    I422,
+    /// Planes Y, U, V, 8 bit, chroma not halved.
+    I444,
+    /// As `I420` with codes of 10 bit in the low bits of 16.
+    I420P10,
+    /// As `I422` with codes of 10 bit in the low bits of 16.
+    I422P10,
+    /// As `I444` with codes of 10 bit in the low bits of 16.
+    I444P10,
+    /// As `Nv12` with codes of 10 bit in the high bits of 16.
+    P010,
+    /// Planes R, G, B, 8 bit.
+    PlanarRgb8,
+    /// Planes R, G, B, alpha, 8 bit.
+    PlanarRgba8,
+    /// Alpha, R, G, B, 16 bit.
+    Argb16,
 }
 
 /// Matrix between R'G'B' and Y'CbCr.
@@ -101,7 +122,7 @@ pub struct ColorInfo {
 
 impl PixelFormat {
     /// Every format there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 30] = [
         Self::Gray8,
         Self::GrayA8,
         Self::Gray16,
@@ -122,20 +143,26 @@ impl PixelFormat {
         Self::RgbaF32,
         Self::I420,
         Self::Nv12,
+        Self::Nv21,
+        Self::I422,
+        Self::I444,
+        Self::I420P10,
+        Self::I422P10,
+        Self::I444P10,
+        Self::P010,
+        Self::PlanarRgb8,
+        Self::PlanarRgba8,
+        Self::Argb16,
     ];
 
     /// Number of planes.
     pub fn planes(self) -> usize {
-        match self {
-            Self::I420 => 3,
-            Self::Nv12 => 2,
-            _ => 1,
-        }
+        planar(self).map_or(1, |p| p.planes())
     }
 
     /// True for Y'CbCr formats.
     pub fn is_yuv(self) -> bool {
-        matches!(self, Self::I420 | Self::Nv12)
+        planar(self).is_some_and(|p| p.yuv)
     }
 
     /// True where the format carries alpha.
@@ -149,25 +176,32 @@ impl PixelFormat {
                 | Self::Argb8
                 | Self::Abgr8
                 | Self::Rgba16
+                | Self::Argb16
                 | Self::RgbaF32
+                | Self::PlanarRgba8
         )
     }
 
     /// Bytes of one sample.
     pub fn sample_bytes(self) -> usize {
+        if let Some(planar) = planar(self) {
+            return planar.code_bytes();
+        }
         match self {
-            Self::Gray16 | Self::GrayA16 | Self::Rgb16 | Self::Rgba16 => 2,
+            Self::Gray16 | Self::GrayA16 | Self::Rgb16 | Self::Rgba16 | Self::Argb16 => 2,
             Self::RgbF32 | Self::RgbaF32 => 4,
             _ => 1,
         }
     }
 
-    /// Bytes of one pixel in plane `plane` (for NV12's second plane: of one U, V pair).
+    /// Bytes of one pixel in plane `plane` (where a plane holds U and V: of one pair).
     pub fn pixel_bytes(self, plane: usize) -> usize {
+        if let Some(planar) = planar(self) {
+            return planar.codes_per_position(plane) * planar.code_bytes();
+        }
         let samples = match self {
-            Self::Gray8 | Self::Gray16 | Self::I420 => 1,
+            Self::Gray8 | Self::Gray16 => 1,
             Self::GrayA8 | Self::GrayA16 => 2,
-            Self::Nv12 => 1 + usize::from(plane == 1),
             Self::Rgb8 | Self::Bgr8 | Self::Rgb16 | Self::RgbF32 => 3,
             _ => 4,
         };
@@ -177,7 +211,7 @@ impl PixelFormat {
     /// Width and height of plane `plane` for a frame of `width` x `height` (chroma rounds up).
     pub fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
         let (w, h) = (width as usize, height as usize);
-        if self.is_yuv() && plane > 0 { (w.div_ceil(2), h.div_ceil(2)) } else { (w, h) }
+        planar(self).map_or((w, h), |p| p.plane_size(plane, w, h))
     }
 }
 
@@ -392,7 +426,8 @@ impl Frame {
     pub(crate) fn from_plane(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> Result<Self> {
         check_size(width, height)?;
         let bytes = (width as usize).checked_mul(height as usize);
-        if format.is_yuv() || bytes.and_then(|n| n.checked_mul(format.pixel_bytes(0))) != Some(data.len()) {
+        if format.planes() > 1 || bytes.and_then(|n| n.checked_mul(format.pixel_bytes(0))) != Some(data.len())
+        {
             return Err(Error::input(format!(
                 "{} bytes do not make a {width}x{height} {format:?} frame",
                 data.len()

@@ -6,6 +6,7 @@ pub(crate) mod colorfix;
 pub(crate) mod convert;
 mod frame;
 pub(crate) mod imresize;
+mod planar;
 pub(crate) mod resample;
 mod yuv;
 

@@ -1,4 +1,4 @@
-//! Y'CbCr with halved chroma to R'G'B' and back, in float.
+//! Y'CbCr to R'G'B' and back, in float, with chroma halved both ways, across or not at all.
 //!
 //! Matrices and ranges: ITU-T H.273 8.3. Chroma goes up by a cubic (measured on photos: 2 to 3 dB of RGB above
 //! nearest, and a wrong siting costs 1.5 dB), down by the filter that fits its siting.
@@ -7,8 +7,8 @@ use std::ops;
 
 use crate::error::Result;
 use crate::pixels::canvas::{Band, Canvas};
-use crate::pixels::convert::to_u8;
-use crate::pixels::frame::{ChromaSiting, ColorInfo, FrameMut, FrameRef, Matrix, PixelFormat, Range};
+use crate::pixels::frame::{ChromaSiting, ColorInfo, FrameMut, FrameRef, Matrix, Range};
+use crate::pixels::planar::Planar;
 
 /// Offset and number of codes from black to white, for luma and for chroma.
 struct Codes {
@@ -16,10 +16,15 @@ struct Codes {
     chroma: (f32, f32),
 }
 
-fn codes(range: Range) -> Codes {
+fn codes(range: Range, planar: &Planar) -> Codes {
+    // H.273, 8.3: limited codes grow by a power of two with the depth, full ones by the largest code.
+    let unit = f32::from(1u16 << (planar.bits - 8));
     match range {
-        Range::Limited => Codes { luma: (16.0, 219.0), chroma: (128.0, 224.0) },
-        Range::Full => Codes { luma: (0.0, 255.0), chroma: (128.0, 255.0) },
+        Range::Limited => Codes { luma: (16.0 * unit, 219.0 * unit), chroma: (128.0 * unit, 224.0 * unit) },
+        Range::Full => {
+            let top = f32::from(planar.top());
+            Codes { luma: (0.0, top), chroma: (128.0 * unit, top) }
+        }
     }
 }
 
@@ -45,13 +50,19 @@ const CENTRED: Phases = [
     (-1, [-9.0 / 128.0, 111.0 / 128.0, 29.0 / 128.0, -3.0 / 128.0]),
 ];
 
-/// Phases across and down.
-fn phases(siting: ChromaSiting) -> (Phases, Phases) {
-    match siting {
+/// Phases across and down; none along a side that is not halved.
+struct Ways {
+    across: Option<Phases>,
+    down: Option<Phases>,
+}
+
+fn ways(siting: ChromaSiting, planar: &Planar) -> Ways {
+    let (across, down) = match siting {
         ChromaSiting::Left => (COSITED, CENTRED),
         ChromaSiting::Center => (CENTRED, CENTRED),
         ChromaSiting::TopLeft => (COSITED, COSITED),
-    }
+    };
+    Ways { across: (planar.sub.0 > 0).then_some(across), down: (planar.sub.1 > 0).then_some(down) }
 }
 
 /// Samples added on both sides of a chroma row, so that the taps need no test.
@@ -66,46 +77,45 @@ fn replicate(row: &mut [f32]) {
 }
 
 /// Chroma planes as f32 in `[-0.5, 0.5]`, `[2, h, w]`.
-fn read_chroma(frame: &FrameRef<'_>, codes: &Codes) -> Result<Canvas> {
+fn read_chroma(frame: &FrameRef<'_>, planar: &Planar, codes: &Codes) -> Result<Canvas> {
     let (cw, ch) = frame.format().plane_size(1, frame.width(), frame.height());
     let mut chroma = Canvas::new(2, cw, ch)?;
     let (offset, scale) = codes.chroma;
-    let value = |code: u8| (f32::from(code) - offset) / scale;
     for c in 0..2 {
         for y in 0..ch {
             let out = chroma.row_mut(c, y);
-            if frame.format() == PixelFormat::Nv12 {
-                for (o, uv) in out.iter_mut().zip(frame.row(1, y).chunks_exact(2)) {
-                    *o = value(uv[c]);
-                }
-            } else {
-                for (o, code) in out.iter_mut().zip(frame.row(1 + c, y)) {
-                    *o = value(*code);
-                }
+            match planar.pair {
+                Some(pair) => planar.read(frame.row(1, y), 2, pair[c], out),
+                None => planar.read(frame.row(1 + c, y), 1, 0, out),
             }
+            out.iter_mut().for_each(|v| *v = (*v - offset) / scale);
         }
     }
     Ok(chroma)
 }
 
 /// Row `y` of luma height of chroma plane `c`, `out` as wide as luma.
-fn chroma_row(
-    chroma: &Canvas,
-    c: usize,
-    y: usize,
-    (across, down): &(Phases, Phases),
-    padded: &mut [f32],
-    out: &mut [f32],
-) {
-    let (first, taps) = down[y % 2];
-    let rows = [0, 1, 2, 3].map(|k| {
-        let at = (y / 2) as isize + first + k;
-        chroma.row(c, at.clamp(0, chroma.height() as isize - 1) as usize)
-    });
+fn chroma_row(chroma: &Canvas, c: usize, y: usize, ways: &Ways, padded: &mut [f32], out: &mut [f32]) {
     let w = chroma.width();
-    for (i, p) in padded[MARGIN..][..w].iter_mut().enumerate() {
-        *p = taps[0] * rows[0][i] + taps[1] * rows[1][i] + taps[2] * rows[2][i] + taps[3] * rows[3][i];
+    let middle = &mut padded[MARGIN..][..w];
+    match ways.down {
+        None => middle.copy_from_slice(chroma.row(c, y)),
+        Some(down) => {
+            let (first, taps) = down[y % 2];
+            let rows = [0, 1, 2, 3].map(|k| {
+                let at = (y / 2) as isize + first + k;
+                chroma.row(c, at.clamp(0, chroma.height() as isize - 1) as usize)
+            });
+            for (i, p) in middle.iter_mut().enumerate() {
+                *p =
+                    taps[0] * rows[0][i] + taps[1] * rows[1][i] + taps[2] * rows[2][i] + taps[3] * rows[3][i];
+            }
+        }
     }
+    let Some(across) = ways.across else {
+        out.copy_from_slice(&padded[MARGIN..][..w]);
+        return;
+    };
     replicate(padded);
     let tap = |(first, taps): (isize, [f32; 4]), i: usize| {
         let p = &padded[(i + MARGIN).saturating_add_signed(first)..][..4];
@@ -121,28 +131,31 @@ fn chroma_row(
     }
 }
 
-/// Fills `rgb` from an I420 or NV12 frame, without clipping.
-pub(crate) fn to_canvas(frame: &FrameRef<'_>, rgb: &mut Canvas) -> Result<()> {
+/// Fills `rgb` from a Y'CbCr frame, without clipping.
+///
+/// # Errors
+/// `Limit` where the memory cannot be had.
+pub(crate) fn to_canvas(frame: &FrameRef<'_>, planar: &Planar, rgb: &mut Canvas) -> Result<()> {
     let ColorInfo { matrix, range, siting } = frame.color();
-    let (codes, phases) = (codes(range), phases(siting));
+    let (codes, ways) = (codes(range, planar), ways(siting, planar));
     let (kr, kb) = weights(matrix);
     let kg = 1.0 - kr - kb;
     let (r_v, b_u) = (2.0 * (1.0 - kr), 2.0 * (1.0 - kb));
     let (g_u, g_v) = (-b_u * kb / kg, -r_v * kr / kg);
     let (offset, scale) = codes.luma;
 
-    let chroma = read_chroma(frame, &codes)?;
+    let chroma = read_chroma(frame, planar, &codes)?;
     let (w, h) = (rgb.width(), rgb.height());
     let mut padded = vec![0.0; chroma.width() + 2 * MARGIN];
-    let (mut u, mut v) = (vec![0.0; w], vec![0.0; w]);
+    let (mut luma, mut u, mut v) = (vec![0.0; w], vec![0.0; w], vec![0.0; w]);
     for y in 0..h {
-        chroma_row(&chroma, 0, y, &phases, &mut padded, &mut u);
-        chroma_row(&chroma, 1, y, &phases, &mut padded, &mut v);
-        let luma = frame.row(0, y);
+        chroma_row(&chroma, 0, y, &ways, &mut padded, &mut u);
+        chroma_row(&chroma, 1, y, &ways, &mut padded, &mut v);
+        planar.read(frame.row(0, y), 1, 0, &mut luma);
         let [r, g, b] = rgb.rgb_rows_mut(y);
-        let (u, v) = (&u[..w], &v[..w]);
+        let (luma, u, v) = (&luma[..w], &u[..w], &v[..w]);
         for x in 0..w {
-            let l = (f32::from(luma[x]) - offset) / scale;
+            let l = (luma[x] - offset) / scale;
             r[x] = l + r_v * v[x];
             g[x] = l + g_u * u[x] + g_v * v[x];
             b[x] = l + b_u * u[x];
@@ -152,7 +165,10 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>, rgb: &mut Canvas) -> Result<()> {
 }
 
 /// Rows of luma, with weights, that a chroma row is made of.
-fn rows_down(siting: ChromaSiting, j: usize, height: usize) -> [(usize, f32); 3] {
+fn rows_down(siting: ChromaSiting, planar: &Planar, j: usize, height: usize) -> [(usize, f32); 3] {
+    if planar.sub.1 == 0 {
+        return [(j, 1.0), (j, 0.0), (j, 0.0)];
+    }
     let at = |y: usize| y.min(height - 1);
     match siting {
         ChromaSiting::Left | ChromaSiting::Center => [(2 * j, 0.5), (at(2 * j + 1), 0.5), (2 * j, 0.0)],
@@ -160,32 +176,34 @@ fn rows_down(siting: ChromaSiting, j: usize, height: usize) -> [(usize, f32); 3]
     }
 }
 
-/// Writes `rows` of `rgb` into an I420 or NV12 frame, to the nearest codes; see [`super::convert::write_rows`].
-pub(crate) fn to_frame(rgb: &Band<'_>, frame: &mut FrameMut<'_>, rows: ops::Range<usize>) -> Result<()> {
+/// Writes `rows` of `rgb` into a Y'CbCr frame, to the nearest codes; see [`super::convert::write_rows`].
+pub(crate) fn to_frame(rgb: &Band<'_>, planar: &Planar, frame: &mut FrameMut<'_>, rows: ops::Range<usize>) {
     let ColorInfo { matrix, range, siting } = frame.color();
-    let codes = codes(range);
+    let codes = codes(range, planar);
     let (kr, kb) = weights(matrix);
     let kg = 1.0 - kr - kb;
     let (w, h) = (rgb.width(), rgb.height());
     let (offset, scale) = codes.luma;
+    let mut luma = vec![0.0; w];
     for y in rows.clone() {
         let (r, g, b) = (rgb.row(0, y), rgb.row(1, y), rgb.row(2, y));
-        let luma = &mut frame.row_mut(0, y)[..w];
         for x in 0..w {
-            luma[x] = to_u8((kr * r[x] + kg * g[x] + kb * b[x]) * scale + offset);
+            luma[x] = (kr * r[x] + kg * g[x] + kb * b[x]) * scale + offset;
         }
+        planar.write(&luma, frame.row_mut(0, y), 1, 0);
     }
 
     let (offset, scale) = codes.chroma;
     let (u_scale, v_scale) = (scale / (2.0 * (1.0 - kb)), scale / (2.0 * (1.0 - kr)));
     let (cw, _) = frame.format().plane_size(1, frame.width(), frame.height());
     let (mut u, mut v) = (vec![0.0; w + 2 * MARGIN], vec![0.0; w + 2 * MARGIN]);
-    let (mut u_codes, mut v_codes) = (vec![0; cw], vec![0; cw]);
-    for j in rows.start / 2..rows.end.div_ceil(2) {
+    let mut codes = vec![0.0; cw];
+    let down = 1 << planar.sub.1;
+    for j in rows.start / down..rows.end.div_ceil(down) {
         // Filters and matrix are linear: rows are averaged before the matrix, columns after it.
         u.fill(0.0);
         v.fill(0.0);
-        for (y, weight) in rows_down(siting, j, h) {
+        for (y, weight) in rows_down(siting, planar, j, h) {
             let (r, g, b) = (rgb.row(0, y), rgb.row(1, y), rgb.row(2, y));
             let (u, v) = (&mut u[MARGIN..][..w], &mut v[MARGIN..][..w]);
             for x in 0..w {
@@ -194,30 +212,31 @@ pub(crate) fn to_frame(rgb: &Band<'_>, frame: &mut FrameMut<'_>, rows: ops::Rang
                 v[x] += weight * (r[x] - l);
             }
         }
-        down_row(&mut u, siting, u_scale, offset, &mut u_codes);
-        down_row(&mut v, siting, v_scale, offset, &mut v_codes);
-        if frame.format() == PixelFormat::Nv12 {
-            let pairs = frame.row_mut(1, j).chunks_exact_mut(2);
-            for (pair, (u, v)) in pairs.zip(u_codes.iter().zip(&v_codes)) {
-                (pair[0], pair[1]) = (*u, *v);
+        for (c, (row, scale)) in [(&mut u, u_scale), (&mut v, v_scale)].into_iter().enumerate() {
+            down_row(row, siting, planar, &mut codes);
+            codes.iter_mut().for_each(|v| *v = *v * scale + offset);
+            match planar.pair {
+                Some(pair) => planar.write(&codes, frame.row_mut(1, j), 2, pair[c]),
+                None => planar.write(&codes, frame.row_mut(1 + c, j), 1, 0),
             }
-        } else {
-            frame.row_mut(1, j).copy_from_slice(&u_codes);
-            frame.row_mut(2, j).copy_from_slice(&v_codes);
         }
     }
-    Ok(())
 }
 
-/// Halves a row (with margins) and turns it into codes.
-fn down_row(row: &mut [f32], siting: ChromaSiting, scale: f32, offset: f32, out: &mut [u8]) {
+/// A row (with margins) at the width of chroma.
+fn down_row(row: &mut [f32], siting: ChromaSiting, planar: &Planar, out: &mut [f32]) {
+    if planar.sub.0 == 0 {
+        out.copy_from_slice(&row[MARGIN..row.len() - MARGIN]);
+        return;
+    }
     replicate(row);
     let taps: [f32; 3] = match siting {
         ChromaSiting::Left | ChromaSiting::TopLeft => [0.25, 0.5, 0.25],
         ChromaSiting::Center => [0.0, 0.5, 0.5],
     };
-    for (o, p) in out.iter_mut().zip(row[MARGIN - 1..].chunks(2).zip(row[MARGIN + 1..].chunks(2))) {
-        let (before, after) = p;
-        *o = to_u8((taps[0] * before[0] + taps[1] * before[1] + taps[2] * after[0]) * scale + offset);
+    for (o, (before, after)) in
+        out.iter_mut().zip(row[MARGIN - 1..].chunks(2).zip(row[MARGIN + 1..].chunks(2)))
+    {
+        *o = taps[0] * before[0] + taps[1] * before[1] + taps[2] * after[0];
     }
 }

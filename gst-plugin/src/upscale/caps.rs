@@ -44,13 +44,26 @@ impl Limits {
     }
 }
 
-/// Formats of both pads, most wanted first: decoders deliver the first two.
-pub(super) const FORMATS: [gst_video::VideoFormat; 14] = {
+/// Formats of both pads, most wanted first: decoders deliver YUV.
+pub(super) const FORMATS: [gst_video::VideoFormat; 27] = {
     use gst_video::VideoFormat as F;
-    let gray16 = if cfg!(target_endian = "little") { F::Gray16Le } else { F::Gray16Be };
+    // Samples of two bytes are taken in the machine's own order only.
+    let [i420p10, p010, i444p10, i422p10, gray16, argb16, rgba16] = if cfg!(target_endian = "little") {
+        [F::I42010le, F::P01010le, F::Y44410le, F::I42210le, F::Gray16Le, F::Argb64Le, F::Rgba64Le]
+    } else {
+        [F::I42010be, F::P01010be, F::Y44410be, F::I42210be, F::Gray16Be, F::Argb64Be, F::Rgba64Be]
+    };
     [
         F::I420,
         F::Nv12,
+        F::Yv12,
+        F::Y42b,
+        F::Y444,
+        F::Nv21,
+        i420p10,
+        p010,
+        i444p10,
+        i422p10,
         F::Gray8,
         F::Rgb,
         F::Bgr,
@@ -62,7 +75,12 @@ pub(super) const FORMATS: [gst_video::VideoFormat; 14] = {
         F::Bgra,
         F::Argb,
         F::Abgr,
+        F::Gbr,
+        F::Gbra,
         gray16,
+        F::Argb64,
+        argb16,
+        rgba16,
     ]
 };
 

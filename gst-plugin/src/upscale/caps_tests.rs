@@ -252,5 +252,5 @@ fn templates_know_what_no_factor_makes() {
     assert!(src.can_intersect(&caps("video/x-raw, format=RGB, width=1284, height=960")));
     assert!(!src.can_intersect(&caps("video/x-raw, format=RGB, width=1282, height=960")));
     assert!(!src.can_intersect(&caps("video/x-raw(memory:GLMemory), format=RGB, width=1284, height=960")));
-    assert_eq!(FORMATS.len(), 14);
+    assert_eq!(FORMATS.len(), 27);
 }

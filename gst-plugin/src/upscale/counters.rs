@@ -17,17 +17,20 @@ pub(super) struct Counters {
     pub(super) cancelled: u64,
     /// Times the state kept from frame to frame was thrown away.
     pub(super) resets: u64,
+    /// The same, because of a cut.
+    pub(super) cuts: u64,
     last: Duration,
     total: Duration,
 }
 
 impl Counters {
-    /// Counts a computed frame.
-    pub(super) fn computed(&mut self, took: Duration) {
+    /// Counts a computed frame; how many there are now.
+    pub(super) fn computed(&mut self, took: Duration) -> u64 {
         self.frames += 1;
         self.invalid_in_a_row = 0;
         self.last = took;
         self.total = self.total.saturating_add(took);
+        self.frames
     }
 
     /// The structure of the `stats` property.
@@ -41,6 +44,7 @@ impl Counters {
             .field("dropped-invalid", self.invalid)
             .field("cancelled", self.cancelled)
             .field("resets", self.resets)
+            .field("scene-resets", self.cuts)
             .field("last-frame-ms", ms(self.last))
             .field("average-frame-ms", ms(average))
             .field("engine-users", users)

@@ -9,24 +9,43 @@ use ssmoesr_core::{
 
 use super::caps::chroma_site;
 
-/// The core's word for `format`; `None` for one outside the templates.
+/// The core's word for `format`; `None` for one outside the templates. Components may lie in other planes than the
+/// core's, see [`Picture::places`]: YV12 is I420 whose V comes first.
 pub(super) fn pixel_format(format: VideoFormat) -> Option<PixelFormat> {
+    use VideoFormat as F;
+    let own = |little: F, big: F| if cfg!(target_endian = "little") { little } else { big };
+    let wide = [
+        (own(F::I42010le, F::I42010be), PixelFormat::I420P10),
+        (own(F::I42210le, F::I42210be), PixelFormat::I422P10),
+        (own(F::Y44410le, F::Y44410be), PixelFormat::I444P10),
+        (own(F::P01010le, F::P01010be), PixelFormat::P010),
+        (own(F::Gray16Le, F::Gray16Be), PixelFormat::Gray16),
+        (own(F::Argb64Le, F::Argb64Be), PixelFormat::Argb16),
+        (own(F::Rgba64Le, F::Rgba64Be), PixelFormat::Rgba16),
+    ];
+    if let Some((_, found)) = wide.into_iter().find(|(name, _)| *name == format) {
+        return Some(found);
+    }
     Some(match format {
-        VideoFormat::I420 => PixelFormat::I420,
-        VideoFormat::Nv12 => PixelFormat::Nv12,
-        VideoFormat::Gray8 => PixelFormat::Gray8,
-        VideoFormat::Gray16Le if cfg!(target_endian = "little") => PixelFormat::Gray16,
-        VideoFormat::Gray16Be if cfg!(target_endian = "big") => PixelFormat::Gray16,
-        VideoFormat::Rgb => PixelFormat::Rgb8,
-        VideoFormat::Bgr => PixelFormat::Bgr8,
-        VideoFormat::Rgbx => PixelFormat::Rgbx8,
-        VideoFormat::Bgrx => PixelFormat::Bgrx8,
-        VideoFormat::Xrgb => PixelFormat::Xrgb8,
-        VideoFormat::Xbgr => PixelFormat::Xbgr8,
-        VideoFormat::Rgba => PixelFormat::Rgba8,
-        VideoFormat::Bgra => PixelFormat::Bgra8,
-        VideoFormat::Argb => PixelFormat::Argb8,
-        VideoFormat::Abgr => PixelFormat::Abgr8,
+        F::I420 | F::Yv12 => PixelFormat::I420,
+        F::Nv12 => PixelFormat::Nv12,
+        F::Nv21 => PixelFormat::Nv21,
+        F::Y42b => PixelFormat::I422,
+        F::Y444 => PixelFormat::I444,
+        F::Gray8 => PixelFormat::Gray8,
+        F::Rgb => PixelFormat::Rgb8,
+        F::Bgr => PixelFormat::Bgr8,
+        F::Rgbx => PixelFormat::Rgbx8,
+        F::Bgrx => PixelFormat::Bgrx8,
+        F::Xrgb => PixelFormat::Xrgb8,
+        F::Xbgr => PixelFormat::Xbgr8,
+        F::Rgba => PixelFormat::Rgba8,
+        F::Bgra => PixelFormat::Bgra8,
+        F::Argb => PixelFormat::Argb8,
+        F::Abgr => PixelFormat::Abgr8,
+        F::Gbr => PixelFormat::PlanarRgb8,
+        F::Gbra => PixelFormat::PlanarRgba8,
+        F::Argb64 => PixelFormat::Argb16,
         _ => return None,
     })
 }
@@ -78,7 +97,7 @@ impl Picture {
         Some(Self { info: info.clone(), format: pixel_format(info.format())?, color: color_info(info) })
     }
 
-    /// Planes by the buffer's GstVideoMeta where it has one (padding, cropping), else by the caps.
+    /// The core's planes, by the buffer's GstVideoMeta where it has one (padding, cropping), else by the caps.
     fn places(&self, buffer: &gst::BufferRef) -> Result<Vec<Place>, String> {
         let info = &self.info;
         let (offsets, strides) = match buffer.meta::<gst_video::VideoMeta>() {
@@ -103,7 +122,14 @@ impl Picture {
             Ok(stride) => Ok(Place { offset, stride }),
             Err(_) => Err(format!("a stride of {stride} bytes")),
         };
-        offsets.into_iter().zip(strides).take(self.format.planes()).map(place).collect()
+        let places: Vec<(usize, i32)> = offsets.into_iter().zip(strides).collect();
+        // The core's planes come in the order Y, U, V or R, G, B, alpha, GStreamer's as they lie in memory.
+        let format = info.format_info();
+        let order = format.plane();
+        (0..self.format.planes())
+            .map(|i| if order.len() == self.format.planes() { order[i] as usize } else { i })
+            .map(|plane| place(places.get(plane).copied().unwrap_or_default()))
+            .collect()
     }
 
     /// The samples of `buffer`, mapped in `bytes`.
@@ -187,9 +213,10 @@ mod tests {
             let planes = picture.planes(&buffer).unwrap();
             let mut map = buffer.make_mut().map_writable().unwrap();
             picture.write(&planes, &mut map).unwrap();
-            assert!(seen.insert(ours));
+            seen.insert(ours);
         }
-        assert_eq!(seen.len(), 14);
+        // YV12 is I420 with other places, ARGB64 is ARGB64 in the machine's own order.
+        assert_eq!(seen.len(), FORMATS.len() - 2);
     }
 
     #[test]
@@ -248,6 +275,23 @@ mod tests {
             frame.row_mut(plane, 1).fill(value);
         }
         assert_eq!((map[16], map[42], map[2]), (1, 2, 3));
+    }
+
+    #[test]
+    fn planes_are_found_by_component() {
+        for (format, want) in [
+            (VideoFormat::I420, vec![0, 32, 40]),
+            (VideoFormat::Yv12, vec![0, 40, 32]),
+            (VideoFormat::Gbr, vec![64, 0, 32]),
+            (VideoFormat::Gbra, vec![64, 0, 32, 96]),
+            (VideoFormat::Nv21, vec![0, 32]),
+        ] {
+            let picture = Picture::new(&info(format, 8, 4)).unwrap();
+            let buffer = gst::Buffer::with_size(picture.info.size()).unwrap();
+            let Planes(places) = picture.planes(&buffer).unwrap();
+            let found: Vec<usize> = places.iter().map(|p| p.offset).collect();
+            assert_eq!(found, want, "{format}");
+        }
     }
 
     #[test]

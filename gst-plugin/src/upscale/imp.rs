@@ -5,9 +5,9 @@
 //! posted, or while the base class is called.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use glib::prelude::*;
 use gst::prelude::*;
@@ -15,15 +15,17 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_video::subclass::prelude::*;
-use ssmoesr_core::{CancelToken, ErrorKind, FrameMut, FrameRef, Stream};
+use ssmoesr_core::{CancelToken, ErrorKind, FrameMut, FrameRef, Stream, Upscaler};
 
 use super::caps::{self, Carry, Limits};
 use super::counters::Counters;
 use super::engine::{self, Engine, lock};
 use super::frames::Picture;
-use super::loader::Slot;
+use super::loader::{CANNOT_LOAD, Slot};
+use super::reports::Reports;
+use super::scene::Scene;
 use super::settings::{self, Effect, Settings};
-use super::{Scale, errors};
+use super::{Scale, Temporal, errors};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("ssmoesr", gst::DebugColorFlags::empty(), Some("Video super-resolution"))
@@ -43,15 +45,27 @@ struct Negotiated {
 struct Running {
     engine: Arc<Engine>,
     stream: Stream,
+    scene: Scene,
+    /// Of the next frame, counted from the last reset.
+    number: u64,
 }
 
-/// Time a frame takes, as told to live pipelines.
-#[derive(Default)]
-struct Latency {
-    /// Somebody live asked.
-    live: AtomicBool,
-    told_ns: AtomicU64,
+impl Running {
+    fn new(engine: Arc<Engine>) -> Self {
+        let stream = Stream::new(engine.upscaler().clone());
+        Self { engine, stream, scene: Scene::default(), number: 0 }
+    }
+
+    fn reset(&mut self) {
+        self.stream.reset();
+        self.scene.reset();
+        self.number = 0;
+    }
 }
+
+/// Distance of the seeds of two frames that have noise of their own: the golden ratio in 64 bit, so that no two of a
+/// stream, nor of streams with small seeds, meet.
+const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Instance data.
 #[derive(Default)]
@@ -66,7 +80,7 @@ pub struct Upscale {
     running: Mutex<Option<Running>>,
     reset: AtomicBool,
     counters: Mutex<Counters>,
-    latency: Latency,
+    reports: Reports,
 }
 
 #[glib::object_subclass]
@@ -215,20 +229,29 @@ impl Upscale {
     fn compute(
         &self,
         engine: &Arc<Engine>,
+        negotiated: &Negotiated,
         input: &FrameRef<'_>,
         output: &mut FrameMut<'_>,
-        scale: u32,
+        timestamp: Option<gst::ClockTime>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let Some(turn) = engine.turn(&self.cancel) else { return Err(self.cancelled()) };
-        let mut options = lock(&self.settings).options.clone();
+        let Settings { mut options, temporal, scene_threshold, post_messages, .. } =
+            lock(&self.settings).clone();
         // The factor that was negotiated: the property may have changed since.
-        options.scale = scale;
+        options.scale = negotiated.scale;
         let mut running = match lock(&self.running).take() {
             Some(running) if Arc::ptr_eq(&running.engine, engine) => running,
-            _ => Running { engine: engine.clone(), stream: Stream::new(engine.upscaler().clone()) },
+            _ => Running::new(engine.clone()),
         };
         if self.reset.swap(false, Ordering::AcqRel) {
+            running.reset();
+        }
+        if running.scene.cuts(input, &negotiated.input.info.format_info(), scene_threshold) {
             running.stream.reset();
+            lock(&self.counters).cuts += 1;
+        }
+        if temporal == Temporal::Off {
+            options.seed = options.seed.wrapping_add(running.number.wrapping_mul(SEED_STEP));
         }
         let started = Instant::now();
         let result =
@@ -237,10 +260,18 @@ impl Upscale {
         drop(turn);
         match result {
             Ok(()) => {
+                running.number += 1;
                 *lock(&self.running) = Some(running);
                 let took = started.elapsed();
-                lock(&self.counters).computed(took);
-                self.tell_latency(took);
+                let frames = lock(&self.counters).computed(took);
+                let (element, info) = (self.obj(), &negotiated.input.info);
+                self.reports.tell_latency(&element, took);
+                if options.device == "auto" && engine.upscaler().device() == "cpu" {
+                    self.reports.warn_of_the_cpu(&element, info, took);
+                }
+                if post_messages {
+                    self.reports.tell_progress(&element, frames, timestamp, took);
+                }
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(e) if e.kind() == ErrorKind::Cancelled => {
@@ -250,21 +281,6 @@ impl Upscale {
             Err(e) => {
                 errors::post(&self.obj(), "Cannot enlarge a frame", &e);
                 Err(gst::FlowError::Error)
-            }
-        }
-    }
-
-    /// Posts LATENCY where a frame took longer than what a live pipeline was told.
-    fn tell_latency(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        // A tenth of slack, and some room for the next frame: each message makes every sink wait anew.
-        let told = self.latency.told_ns.load(Ordering::Relaxed);
-        if took > told.saturating_add(told / 10) {
-            self.latency.told_ns.store(took.saturating_add(took / 10), Ordering::Relaxed);
-            if self.latency.live.load(Ordering::Relaxed) {
-                let element = self.obj();
-                // Fails without a bus, where nobody listens.
-                let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
             }
         }
     }
@@ -278,9 +294,11 @@ impl BaseTransformImpl for Upscale {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         self.cancel.reset();
         *lock(&self.counters) = Counters::default();
-        self.latency.told_ns.store(0, Ordering::Relaxed);
-        self.latency.live.store(false, Ordering::Relaxed);
+        self.reports.start();
         let options = lock(&self.settings).options.clone();
+        // What is wrong at first sight fails the change of state itself. An error that another thread posts before the
+        // change has returned may come before the application listens: gst-launch-1.0 would then wait for ever.
+        Upscaler::check(&options).map_err(|e| errors::message(CANNOT_LOAD, &e))?;
         self.slot.ask(&self.obj(), options);
         Ok(())
     }
@@ -327,9 +345,8 @@ impl BaseTransformImpl for Upscale {
             && let gst::QueryViewMut::Latency(latency) = query.view_mut()
         {
             let (live, min, max) = latency.result();
-            self.latency.live.store(live, Ordering::Relaxed);
+            let own = self.reports.latency(live);
             if live {
-                let own = gst::ClockTime::from_nseconds(self.latency.told_ns.load(Ordering::Relaxed));
                 latency.set(live, min + own, max.map(|max| max + own));
             }
         }
@@ -432,7 +449,7 @@ impl BaseTransformImpl for Upscale {
         let mut out_map = outbuf.map_writable().map_err(|_| unusable("it cannot be mapped"))?;
         let mut output = negotiated.output.write(&planes, &mut out_map).map_err(|why| unusable(&why))?;
         let engine = self.slot.wait(&self.cancel)?;
-        self.compute(&engine, &input, &mut output, negotiated.scale)
+        self.compute(&engine, &negotiated, &input, &mut output, inbuf.pts())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use glib::prelude::*;
 use gst::prelude::*;
@@ -9,6 +10,13 @@ use ssmoesr_core::{CancelToken, Options};
 
 use super::engine::{self, Engine, Key, LOOK, Loaded, User, lock};
 use super::errors;
+
+/// What errors of a load begin with.
+pub(super) const CANNOT_LOAD: &str = "Cannot load the model";
+
+/// An error is not posted earlier than this after the load was asked for. Applications that look for errors in the
+/// thread that posts them (gst-launch-1.0) lose those that come before `set_state` has returned and their main loop runs.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// One load as this element sees it. Its PROGRESS START gets exactly one end, from whoever claims it first.
 #[derive(Default)]
@@ -59,10 +67,14 @@ impl Slot {
             *state = State::Loading(load.clone());
         }
         progress(element, gst::ProgressType::Start, "Loading the model");
-        let (slot, receiver_key) = (self.clone(), key.clone());
+        let (slot, receiver_key, asked) = (self.clone(), key.clone(), Instant::now());
         // A strong reference would keep an element alive that nobody uses any more.
         let element = element.downgrade();
         let receiver = move |loaded: Loaded| {
+            if loaded.is_err() {
+                // On the loading thread, which has nothing else to do.
+                std::thread::sleep(QUIET.saturating_sub(asked.elapsed()));
+            }
             if !load.claim_end() {
                 return;
             }
@@ -77,7 +89,7 @@ impl Slot {
                     }
                     Err(error) => {
                         progress(&element, gst::ProgressType::Error, "The model could not be loaded");
-                        errors::post(&element, "Cannot load the model", error);
+                        errors::post_load(&element, CANNOT_LOAD, error);
                     }
                 }
             }

@@ -64,16 +64,16 @@ fn flat_and_smooth_pictures_have_no_step_at_a_border() {
     let at = borders(w as usize, 96);
     assert!(at.len() >= 6, "{at:?}");
     let flat = |level: u8| painted(w, h, move |_, _| [level, 255 - level, level / 2]);
-    let ramp = painted(w, h, |x, y| [(x * 255 / w) as u8, (y * 255 / h) as u8, ((x + y) * 255 / (w + h)) as u8]);
+    let ramp =
+        painted(w, h, |x, y| [(x * 255 / w) as u8, (y * 255 / h) as u8, ((x + y) * 255 / (w + h)) as u8]);
     for (name, input) in [("dark", flat(10)), ("middle", flat(127)), ("ramp", ramp)] {
         let out = enlarge(&upscaler, &input, &options);
         // Against the whole: what a border adds to what the picture itself does there.
         let mut whole_options = options.clone();
         whole_options.tile_size = 512;
         let whole = enlarge(&upscaler, &input, &whole_options);
-        let sample = |f: &Frame, x: usize, y: usize, c: usize| {
-            i32::from(f.plane(0)[(y * 4 * w as usize + x) * 3 + c])
-        };
+        let sample =
+            |f: &Frame, x: usize, y: usize, c: usize| i32::from(f.plane(0)[(y * 4 * w as usize + x) * 3 + c]);
         for &x in &at {
             for y in 0..h as usize * 4 {
                 for c in 0..3 {
