@@ -1,14 +1,16 @@
 //! Frames of any format to planar f32 and back.
 
 use crate::error::{Error, Result};
-use crate::pixels::canvas::{Canvas, unit};
+use crate::pixels::canvas::{Canvas, line, unit};
 use crate::pixels::frame::{FrameMut, FrameRef, PixelFormat};
 use crate::pixels::yuv;
 
-/// Where the samples of a packed format lie: counted in samples inside a pixel.
+/// Where the samples of a format lie: counted in samples inside a pixel, or in planes.
 struct Layout {
-    /// Samples per pixel.
+    /// Samples per pixel of a plane.
     samples: usize,
+    /// Whether each of them has a plane of its own.
+    planar: bool,
     /// R, G, B; all the same for gray.
     colour: [usize; 3],
     alpha: Option<usize>,
@@ -18,6 +20,7 @@ struct Layout {
 
 fn layout(format: PixelFormat) -> Option<Layout> {
     use PixelFormat as F;
+    let planar = |alpha| Layout { samples: 1, planar: true, colour: [0, 1, 2], alpha, unused: None };
     let (samples, colour, alpha, unused) = match format {
         F::Gray8 | F::Gray16 => (1, [0; 3], None, None),
         F::GrayA8 | F::GrayA16 => (2, [0; 3], Some(1), None),
@@ -31,9 +34,22 @@ fn layout(format: PixelFormat) -> Option<Layout> {
         F::Bgra8 => (4, [2, 1, 0], Some(3), None),
         F::Argb8 => (4, [1, 2, 3], Some(0), None),
         F::Abgr8 => (4, [3, 2, 1], Some(0), None),
+        F::RgbPF32 => return Some(planar(None)),
+        F::RgbaPF32 => return Some(planar(Some(3))),
         F::I420 | F::Nv12 => return None,
     };
-    Some(Layout { samples, colour, alpha, unused })
+    Some(Layout { samples, planar: false, colour, alpha, unused })
+}
+
+impl Layout {
+    fn is_gray(&self) -> bool {
+        self.colour == [0; 3]
+    }
+
+    /// Plane of sample `i`, and where in its pixels it lies.
+    fn place(&self, i: usize) -> (usize, usize) {
+        if self.planar { (i, 0) } else { (0, i) }
+    }
 }
 
 /// One sample in native byte order.
@@ -120,20 +136,23 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>) -> Result<(Canvas, Option<Canvas>)
         _ => read_row::<f32>,
     };
     let mut alpha = layout.alpha.map(|_| Canvas::new(1, w, h)).transpose()?;
-    let gray = is_gray(&layout);
+    let gray = layout.is_gray();
+    let one = |i: usize, y: usize, out: &mut [f32]| {
+        let (plane, at) = layout.place(i);
+        read(frame.row(plane, y), layout.samples, at, out);
+    };
     for y in 0..h {
-        let row = frame.row(0, y);
         let [r, g, b] = rgb.rgb_rows_mut(y);
-        read(row, layout.samples, layout.colour[0], r);
+        one(layout.colour[0], y, r);
         if gray {
             g.copy_from_slice(r);
             b.copy_from_slice(r);
         } else {
-            read(row, layout.samples, layout.colour[1], g);
-            read(row, layout.samples, layout.colour[2], b);
+            one(layout.colour[1], y, g);
+            one(layout.colour[2], y, b);
         }
-        if let (Some(alpha), Some(at)) = (&mut alpha, layout.alpha) {
-            read(row, layout.samples, at, alpha.row_mut(0, y));
+        if let (Some(alpha), Some(i)) = (&mut alpha, layout.alpha) {
+            one(i, y, alpha.row_mut(0, y));
         }
     }
     Ok((rgb, alpha))
@@ -142,7 +161,7 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>) -> Result<(Canvas, Option<Canvas>)
 /// Writes colours, and alpha where the format has it (1 where none is given), to the nearest codes.
 ///
 /// # Errors
-/// `Internal` where the sizes differ.
+/// `Internal` where the sizes differ, `Limit` where the memory cannot be had.
 pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMut<'_>) -> Result<()> {
     let (w, h) = (frame.width() as usize, frame.height() as usize);
     for (canvas, channels) in [Some((rgb, 3)), alpha.map(|a| (a, 1))].into_iter().flatten() {
@@ -163,37 +182,36 @@ pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMu
         2 => write_row::<u16>,
         _ => write_row::<f32>,
     };
-    let gray = is_gray(&layout);
-    let mut scratch = vec![1.0; w];
+    let gray = layout.is_gray();
+    let mut scratch = line(w)?;
+    let mut one = |i: usize, y: usize, values: &[f32]| {
+        let (plane, at) = layout.place(i);
+        write(frame.row_mut(plane, y), layout.samples, at, values);
+    };
     for y in 0..h {
-        let row = frame.row_mut(0, y);
         if gray {
             // The network sees three equal channels: their mean is the best of three estimates of one value.
             let channels = rgb.row(0, y).iter().zip(rgb.row(1, y)).zip(rgb.row(2, y));
             for (m, ((r, g), b)) in scratch.iter_mut().zip(channels) {
                 *m = (r + g + b) * (1.0 / 3.0);
             }
-            write(row, layout.samples, 0, &scratch);
+            one(0, y, &scratch);
         } else {
-            for (c, at) in layout.colour.into_iter().enumerate() {
-                write(row, layout.samples, at, rgb.row(c, y));
+            for (c, i) in layout.colour.into_iter().enumerate() {
+                one(i, y, rgb.row(c, y));
             }
         }
-        if let Some(at) = layout.alpha.or(layout.unused) {
+        if let Some(i) = layout.alpha.or(layout.unused) {
             match alpha.filter(|_| layout.alpha.is_some()) {
-                Some(alpha) => write(row, layout.samples, at, alpha.row(0, y)),
+                Some(alpha) => one(i, y, alpha.row(0, y)),
                 None => {
                     scratch.fill(1.0);
-                    write(row, layout.samples, at, &scratch);
+                    one(i, y, &scratch);
                 }
             }
         }
     }
     Ok(())
-}
-
-fn is_gray(layout: &Layout) -> bool {
-    layout.colour == [0; 3]
 }
 
 #[cfg(test)]

@@ -49,6 +49,10 @@ pub enum PixelFormat {
     I420,
     /// Plane Y, then U and V interleaved, 8 bit, chroma halved both ways.
     Nv12,
+    /// Planes R, G, B, f32 in `[0, 1]`.
+    RgbPF32,
+    /// Planes R, G, B, alpha, f32 in `[0, 1]`.
+    RgbaPF32,
 }
 
 /// Matrix between R'G'B' and Y'CbCr.
@@ -101,7 +105,7 @@ pub struct ColorInfo {
 
 impl PixelFormat {
     /// Every format there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Gray8,
         Self::GrayA8,
         Self::Gray16,
@@ -122,12 +126,15 @@ impl PixelFormat {
         Self::RgbaF32,
         Self::I420,
         Self::Nv12,
+        Self::RgbPF32,
+        Self::RgbaPF32,
     ];
 
     /// Number of planes.
     pub fn planes(self) -> usize {
         match self {
-            Self::I420 => 3,
+            Self::RgbaPF32 => 4,
+            Self::I420 | Self::RgbPF32 => 3,
             Self::Nv12 => 2,
             _ => 1,
         }
@@ -150,6 +157,7 @@ impl PixelFormat {
                 | Self::Abgr8
                 | Self::Rgba16
                 | Self::RgbaF32
+                | Self::RgbaPF32
         )
     }
 
@@ -157,7 +165,7 @@ impl PixelFormat {
     pub fn sample_bytes(self) -> usize {
         match self {
             Self::Gray16 | Self::GrayA16 | Self::Rgb16 | Self::Rgba16 => 2,
-            Self::RgbF32 | Self::RgbaF32 => 4,
+            Self::RgbF32 | Self::RgbaF32 | Self::RgbPF32 | Self::RgbaPF32 => 4,
             _ => 1,
         }
     }
@@ -165,7 +173,7 @@ impl PixelFormat {
     /// Bytes of one pixel in plane `plane` (for NV12's second plane: of one U, V pair).
     pub fn pixel_bytes(self, plane: usize) -> usize {
         let samples = match self {
-            Self::Gray8 | Self::Gray16 | Self::I420 => 1,
+            Self::Gray8 | Self::Gray16 | Self::I420 | Self::RgbPF32 | Self::RgbaPF32 => 1,
             Self::GrayA8 | Self::GrayA16 => 2,
             Self::Nv12 => 1 + usize::from(plane == 1),
             Self::Rgb8 | Self::Bgr8 | Self::Rgb16 | Self::RgbF32 => 3,
@@ -392,7 +400,9 @@ impl Frame {
     pub(crate) fn from_plane(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> Result<Self> {
         check_size(width, height)?;
         let bytes = (width as usize).checked_mul(height as usize);
-        if format.is_yuv() || bytes.and_then(|n| n.checked_mul(format.pixel_bytes(0))) != Some(data.len()) {
+        if format.planes() != 1
+            || bytes.and_then(|n| n.checked_mul(format.pixel_bytes(0))) != Some(data.len())
+        {
             return Err(Error::input(format!(
                 "{} bytes do not make a {width}x{height} {format:?} frame",
                 data.len()

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::pixels::canvas::Canvas;
+use crate::pixels::canvas::{Canvas, line};
 
 /// Cubic convolution kernel with a = -0.5 (Keys 1981, Eq. 15).
 pub(crate) fn cubic(x: f64) -> f64 {
@@ -58,7 +58,7 @@ fn up<const F: usize>(src: &Canvas, rows: Range<usize>) -> Result<Canvas> {
     let weights = phases::<F>();
     let (w, h) = (src.width(), src.height());
     let mut out = Canvas::new(src.channels(), w * F, rows.len())?;
-    let mut line = vec![0.0; w + 2 * MARGIN];
+    let mut line = line(w + 2 * MARGIN)?;
     for c in 0..src.channels() {
         for y in rows.clone() {
             let (i, p) = (y / F, y % F);

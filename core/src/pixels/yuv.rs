@@ -4,7 +4,7 @@
 //! nearest, and a wrong siting costs 1.5 dB), down by the filter that fits its siting.
 
 use crate::error::Result;
-use crate::pixels::canvas::Canvas;
+use crate::pixels::canvas::{Canvas, line};
 use crate::pixels::convert::to_u8;
 use crate::pixels::frame::{ChromaSiting, ColorInfo, FrameMut, FrameRef, Matrix, PixelFormat, Range};
 
@@ -131,8 +131,8 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>, rgb: &mut Canvas) -> Result<()> {
 
     let chroma = read_chroma(frame, &codes)?;
     let (w, h) = (rgb.width(), rgb.height());
-    let mut padded = vec![0.0; chroma.width() + 2 * MARGIN];
-    let (mut u, mut v) = (vec![0.0; w], vec![0.0; w]);
+    let mut padded = line(chroma.width() + 2 * MARGIN)?;
+    let (mut u, mut v) = (line(w)?, line(w)?);
     for y in 0..h {
         chroma_row(&chroma, 0, y, &phases, &mut padded, &mut u);
         chroma_row(&chroma, 1, y, &phases, &mut padded, &mut v);
@@ -177,8 +177,8 @@ pub(crate) fn to_frame(rgb: &Canvas, frame: &mut FrameMut<'_>) -> Result<()> {
     let (offset, scale) = codes.chroma;
     let (u_scale, v_scale) = (scale / (2.0 * (1.0 - kb)), scale / (2.0 * (1.0 - kr)));
     let (cw, ch) = frame.format().plane_size(1, frame.width(), frame.height());
-    let (mut u, mut v) = (vec![0.0; w + 2 * MARGIN], vec![0.0; w + 2 * MARGIN]);
-    let (mut u_codes, mut v_codes) = (vec![0; cw], vec![0; cw]);
+    let (mut u, mut v) = (line(w + 2 * MARGIN)?, line(w + 2 * MARGIN)?);
+    let (mut u_codes, mut v_codes) = (line(cw)?, line(cw)?);
     for j in 0..ch {
         // Filters and matrix are linear: rows are averaged before the matrix, columns after it.
         u.fill(0.0);
