@@ -179,11 +179,12 @@ fn code_examples(header: &str, margin: &str) -> Vec<String> {
 fn headers_compile_alone() {
     let room = tempfile::tempdir().unwrap();
     let mut compiled = 0;
-    let mut check = |compiler: &str, standard: &str, source: &Path| {
+    let mut check = |compiler: &str, standard: &str, source: &Path, more: &[&str]| {
         good(
             Command::new(compiler)
                 .arg(format!("-std={standard}"))
                 .args(STRICT)
+                .args(more)
                 .args(["-fsyntax-only", "-I"])
                 .arg(root().join("include"))
                 .arg(source),
@@ -208,7 +209,10 @@ fn headers_compile_alone() {
         for compiler in compilers.into_iter().filter(|c| has(c)) {
             for standard in standards {
                 for source in &sources {
-                    check(compiler, standard, source);
+                    check(compiler, standard, source, &[]);
+                }
+                if extension == "cpp" {
+                    check(compiler, standard, &sources[0], &["-fno-exceptions"]);
                 }
             }
         }

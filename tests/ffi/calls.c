@@ -332,7 +332,7 @@ static void planar(ssmoesr_upscaler *u)
         BAD(in, bad.data[planes - 1] = NULL, SSMOESR_ERROR_ARGUMENT, "NULL");
         BAD(in, bad.stride[1] = 31, SSMOESR_ERROR_INPUT, "stride[1] is 31");
         BAD(out, bad.data[1] = large[0], SSMOESR_ERROR_INPUT, "planes overlap");
-        BAD(out, bad.format = SSMOESR_FORMAT_RGBF32, SSMOESR_ERROR_INPUT, "32x24");
+        BAD(out, (bad.format = SSMOESR_FORMAT_RGBF32, bad.stride[0] = 384), SSMOESR_ERROR_INPUT, "32x24");
 
         in.format = out.format = planes == 3 ? SSMOESR_FORMAT_RGBF32 : SSMOESR_FORMAT_RGBAF32;
         in.data[0] = packed;

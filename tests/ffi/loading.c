@@ -93,8 +93,10 @@ static int count(const char *folder)
 /* What a library could change in its process. */
 typedef struct process {
     int files;
-    struct sigaction signals[64];
-    sigset_t mask;
+    struct {
+        void (*handler)(int);
+        int flags, blocked;
+    } signals[64];
     char *environment[4096];
     char place[4096], numbers[64];
     mode_t creation;
@@ -102,14 +104,19 @@ typedef struct process {
 
 static void look(process *p)
 {
+    struct sigaction action;
+    sigset_t mask;
     int i;
 
     memset(p, 0, sizeof *p);
     p->files = count("/proc/self/fd");
+    NEED(pthread_sigmask(SIG_BLOCK, NULL, &mask) == 0);
     for (i = 1; i < 64; i++)
-        if (sigaction(i, NULL, &p->signals[i]) != 0)
-            memset(&p->signals[i], 0, sizeof p->signals[i]);
-    NEED(pthread_sigmask(SIG_BLOCK, NULL, &p->mask) == 0);
+        if (sigaction(i, NULL, &action) == 0) {
+            p->signals[i].handler = action.sa_handler;
+            p->signals[i].flags = action.sa_flags;
+            p->signals[i].blocked = sigismember(&mask, i);
+        }
     for (i = 0; environ[i] != NULL && i < 4096; i++)
         p->environment[i] = environ[i];
     NEED(getcwd(p->place, sizeof p->place) != NULL);
