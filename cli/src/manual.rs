@@ -32,6 +32,8 @@ pub(crate) fn page(name: &str) -> anyhow::Result<Vec<u8>> {
     };
     let man = Man::new(command.clone())
         .title(name)
+        // An empty one would let the next word take its place.
+        .date(" ")
         .source(format!("ssmoesr {}", env!("CARGO_PKG_VERSION")))
         .manual("User Commands");
     let mut out = Vec::new();
@@ -95,7 +97,10 @@ mod tests {
         assert!(all.len() > 9, "{}", all.len());
         for (name, command) in &all {
             let text = String::from_utf8(page(name).unwrap()).unwrap();
-            assert!(text.contains(&format!(".TH {name} 1")) && text.contains(".SH SYNOPSIS"), "{text}");
+            assert!(
+                text.contains(&format!(".TH {name} 1 \" \" \"ssmoesr 0")) && text.contains(".SH SYNOPSIS"),
+                "{text}"
+            );
             for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                 assert!(text.contains(&option.replace('-', "\\-")), "{name}: --{option}");
             }
