@@ -9,13 +9,14 @@ DESTDIR ?=
 # library, command, element, model, docs; nothing means all.
 PARTS ?=
 
-.PHONY: help demo test test-training check fmt clippy doc deny build install uninstall
+.PHONY: help demo test test-training fuzz check fmt clippy doc deny build install uninstall
 
 help:
 	@echo 'make demo [IN=clip.mp4] [FRAMES=24] [SCALE=4]   enlarge a clip into out/'
 	@echo 'make test                                       build and run every test'
 	@echo 'make check                                      formatting, clippy, documentation, cargo deny'
 	@echo 'make test-training                              the tests of the training code (PyTorch)'
+	@echo 'make fuzz [FUZZ_SECONDS=60]                     each fuzz target for so long (cargo-fuzz)'
 	@echo 'make build                                      command, element and C library, in target/release'
 	@echo 'make install [PREFIX=/usr/local] [DESTDIR=] [PARTS=]   install what was built; make uninstall'
 
@@ -39,6 +40,10 @@ test:
 
 test-training:
 	@scripts/test-training.sh
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 check: fmt clippy doc deny
 

@@ -58,8 +58,9 @@
  *           error, opens no network connection, and registers nothing at exit. It reads SSMOESR_MODEL, SSMOESR_DEVICE,
  *           SSMOESR_CPU and SSMOESR_THREADS. dlopen and dlclose are fine; once loaded, the code stays mapped.
  *           After fork() the child must not use objects of its parent.
- * Memory    that cannot be had for pictures, tiles and weights is SSMOESR_ERROR_LIMIT. Where a few bytes cannot be had,
- * shortage  the process ends, as in every program in which malloc of a few bytes fails unchecked.
+ * Memory    that cannot be had is SSMOESR_ERROR_LIMIT. For the small requests that cannot be given up in mid-way the library
+ * shortage  keeps 4 MiB of its own, and begins no new work while half of it is in use. Where it runs out within one call
+ *           all the same, the process ends: a model description or a list of tensors far beyond any real one can do that.
  * Defects   A defect of the library is caught and becomes SSMOESR_ERROR_INTERNAL; free the object then.
  */
 #ifndef SSMOESR_H
@@ -152,10 +153,12 @@ ssmoesr_status ssmoesr_set_log(ssmoesr_log_fn log, void *user, int32_t level);
 #define SSMOESR_FORMAT_ABGR8 14
 #define SSMOESR_FORMAT_RGB16 15
 #define SSMOESR_FORMAT_RGBA16 16
-#define SSMOESR_FORMAT_RGBF32 17  /* 0 to 1 */
-#define SSMOESR_FORMAT_RGBAF32 18 /* 0 to 1 */
-#define SSMOESR_FORMAT_I420 19    /* planes Y, U, V; chroma has half the size, rounded up */
-#define SSMOESR_FORMAT_NV12 20    /* planes Y, UV */
+#define SSMOESR_FORMAT_RGBF32 17   /* 0 to 1, what comes out is never beyond */
+#define SSMOESR_FORMAT_RGBAF32 18  /* as above */
+#define SSMOESR_FORMAT_I420 19     /* planes Y, U, V; chroma has half the size, rounded up */
+#define SSMOESR_FORMAT_NV12 20     /* planes Y, UV */
+#define SSMOESR_FORMAT_RGBPF32 21  /* planes R, G, B, as RGBF32 */
+#define SSMOESR_FORMAT_RGBAPF32 22 /* planes R, G, B, alpha, as RGBAF32 */
 
 /* How YUV is coded; without meaning for other formats. Numbers as in ITU-T H.273 and FFmpeg; 0 is the default. */
 #define SSMOESR_MATRIX_DEFAULT 0 /* BT.709 */
@@ -270,6 +273,7 @@ ssmoesr_status ssmoesr_upscaler_run(ssmoesr_upscaler *upscaler, const ssmoesr_op
 
 /* Makes calls of ssmoesr_upscaler_run on this upscaler return SSMOESR_ERROR_CANCELLED soon: those that run, those that
  * wait, and those to come until ssmoesr_upscaler_resume. So a cancel that comes a moment before the call is not lost.
+ * Soon is below 200 ms, but for the first picture, whose weights are read to the end before.
  * Returns at once; may be called from a signal handler and from callbacks. NULL is taken. Streams go on. */
 void ssmoesr_upscaler_cancel(ssmoesr_upscaler *upscaler);
 
@@ -291,6 +295,8 @@ typedef struct ssmoesr_plan {
     uint32_t out_height;
     uint32_t tile_width; /* input pixels, with the part shared by neighbours */
     uint32_t tile_height;
+    uint64_t steps; /* each runs the network once per tile */
+    double gflop;   /* 10^9 floating-point operations, about */
 } ssmoesr_plan;
 
 /* How a picture of `width` x `height` would be worked on with `options` (NULL: the upscaler's own). `struct_size` is

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # install.sh install|uninstall [PART ...]: puts what was built below DESTDIR and PREFIX, or takes it away again.
 # Parts: library command element model docs; all where none is named. BUILT is where cargo put the release build.
+# Pages of the manual and completions are printed by the command: where it was built for another machine, SSMOESR names
+# one that runs here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,8 +14,12 @@ prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-$prefix/lib}
 includedir=${INCLUDEDIR:-$prefix/include}
 share=$prefix/share
+mandir=${MANDIR:-$share/man}
+bash_completions=${BASH_COMPLETIONS:-$share/bash-completion/completions}
+zsh_completions=${ZSH_COMPLETIONS:-$share/zsh/site-functions}
+fish_completions=${FISH_COMPLETIONS:-$share/fish/vendor_completions.d}
 built=${BUILT:-${CARGO_TARGET_DIR:-target}/release}
-for folder in "$prefix" "$libdir" "$includedir"; do
+for folder in "$prefix" "$libdir" "$includedir" "$mandir" "$bash_completions" "$zsh_completions" "$fish_completions"; do
     [[ $folder = /* ]] || { echo "install: $folder is not an absolute path" >&2; exit 2; }
 done
 
@@ -32,7 +38,11 @@ find_built() {
     fi
 }
 
-# The list of files: mode, source, place. `link` and `pc` are made here.
+# One for the command and each of its subcommands.
+pages=(ssmoesr ssmoesr-upscale ssmoesr-model ssmoesr-model-info ssmoesr-model-check ssmoesr-model-dump
+    ssmoesr-model-import ssmoesr-plan ssmoesr-bench ssmoesr-devices ssmoesr-completions ssmoesr-man)
+
+# The list of files: mode, source, place. `link`, `pc`, `man` and `completions` are made here.
 list() {
     case $1 in
     library)
@@ -44,7 +54,15 @@ list() {
         echo "644 include/ssmoesr.hpp $includedir/ssmoesr/ssmoesr.hpp"
         echo "pc ffi/ssmoesr.pc.in $libdir/pkgconfig/ssmoesr.pc"
         ;;
-    command) echo "755 $(find_built ssmoesr) $prefix/bin/ssmoesr" ;;
+    command)
+        echo "755 $(find_built ssmoesr) $prefix/bin/ssmoesr"
+        for page in "${pages[@]}"; do
+            echo "man $page $mandir/man1/$page.1"
+        done
+        echo "completions bash $bash_completions/ssmoesr"
+        echo "completions zsh $zsh_completions/_ssmoesr"
+        echo "completions fish $fish_completions/ssmoesr.fish"
+        ;;
     element) echo "755 $(find_built libgstssmoesr.so) $libdir/gstreamer-1.0/libgstssmoesr.so" ;;
     model)
         for file in models/*/*; do
@@ -60,13 +78,20 @@ list() {
     esac
 }
 
+missing() {
+    echo "install: $1 is not there: run make build first" >&2
+    exit 1
+}
+
+printer=${SSMOESR:-$(find_built ssmoesr)}
 all=$(for part in "${parts[@]}"; do list "$part"; done)
 if [ "$action" = install ]; then
     while read -r mode source _; do
-        if [ "$mode" != link ] && [ ! -f "$source" ]; then
-            echo "install: $source is not there: run make build first" >&2
-            exit 1
-        fi
+        case $mode in
+        link) ;;
+        man | completions) [ -x "$printer" ] || missing "$printer" ;;
+        *) [ -f "$source" ] || missing "$source" ;;
+        esac
     done <<<"$all"
 fi
 
@@ -81,6 +106,12 @@ while read -r mode source place; do
         mkdir -p "${target%/*}"
         sed -e "s|@prefix@|$prefix|" -e "s|@libdir@|$libdir|" -e "s|@includedir@|$includedir|" \
             -e "s|@version@|$version|" "$source" >"$target.new"
+        chmod 644 "$target.new"
+        mv "$target.new" "$target"
+        ;;
+    install:man | install:completions)
+        mkdir -p "${target%/*}"
+        "$printer" "$mode" "$source" >"$target.new"
         chmod 644 "$target.new"
         mv "$target.new" "$target"
         ;;

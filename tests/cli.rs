@@ -362,3 +362,61 @@ mod with_model {
         assert!(text.contains("name") && text.contains("licence"), "{text}");
     }
 }
+
+/// `make install` of the command alone, below a folder of its own.
+fn make(room: &Room, action: &str) {
+    let built = Path::new(env!("CARGO_BIN_EXE_ssmoesr")).parent().unwrap();
+    let output = Command::new("make")
+        .args(["-s", action, "PREFIX=/usr", "PARTS=command"])
+        .arg(format!("DESTDIR={}", room.0.path().display()))
+        .env("BUILT", built)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn pages_and_completions_are_installed_and_taken_away() {
+    let room = Room::new();
+    make(&room, "install");
+    let files = room.files();
+    for file in [
+        "usr/bin/ssmoesr",
+        "usr/share/bash-completion/completions/ssmoesr",
+        "usr/share/zsh/site-functions/_ssmoesr",
+        "usr/share/fish/vendor_completions.d/ssmoesr.fish",
+        "usr/share/man/man1/ssmoesr.1",
+    ] {
+        assert!(files.iter().any(|f| f == file), "{file} is not in {files:?}");
+    }
+    // One page for each that the command knows: it lists them where a name is wrong.
+    let refused = command().args(["man", "nobody"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let text = String::from_utf8(refused.stderr).unwrap();
+    let mut known: Vec<_> = text.trim().rsplit_once("there are: ").unwrap().1.split(", ").collect();
+    let mut pages: Vec<_> =
+        files.iter().filter_map(|f| f.strip_prefix("usr/share/man/man1/")?.strip_suffix(".1")).collect();
+    known.sort_unstable();
+    pages.sort_unstable();
+    assert!(known.len() > 9 && known == pages, "left: known, right: installed\n{known:?}\n{pages:?}");
+    let read = |name: &str| std::fs::read_to_string(room.path(name)).unwrap();
+    let page = read("usr/share/man/man1/ssmoesr.1");
+    for word in [".SH NAME", ".SH \"EXIT STATUS\"", "SSMOESR_MODEL"] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+    assert!(read("usr/share/man/man1/ssmoesr-upscale.1").contains("\\-\\-fidelity"));
+    // The shells that are here read their scripts.
+    for (shell, script) in [
+        ("bash", "usr/share/bash-completion/completions/ssmoesr"),
+        ("zsh", "usr/share/zsh/site-functions/_ssmoesr"),
+        ("fish", "usr/share/fish/vendor_completions.d/ssmoesr.fish"),
+    ] {
+        assert!(read(script).contains("fidelity"), "{shell}");
+        if let Ok(status) = Command::new(shell).arg("-n").arg(room.path(script)).status() {
+            assert!(status.success(), "{shell}");
+        }
+    }
+    make(&room, "uninstall");
+    assert_eq!(room.files(), Vec::<String>::new());
+}

@@ -7,6 +7,9 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod made_models;
+
+use made_models::Numbers;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -102,6 +105,12 @@ impl Installed {
         command
     }
 
+    /// A model whose pictures take a millisecond.
+    fn tiny_model(&self) -> &'static Path {
+        static ONCE: OnceLock<PathBuf> = OnceLock::new();
+        ONCE.get_or_init(|| made_models::make(self.room.path(), "tiny", Numbers::TINY))
+    }
+
     /// Folders of models that cannot be used, in a folder of their own.
     fn broken_models(&self, room: &Path) -> Vec<PathBuf> {
         let copy = |name: &str| {
@@ -170,11 +179,12 @@ fn code_examples(header: &str, margin: &str) -> Vec<String> {
 fn headers_compile_alone() {
     let room = tempfile::tempdir().unwrap();
     let mut compiled = 0;
-    let mut check = |compiler: &str, standard: &str, source: &Path| {
+    let mut check = |compiler: &str, standard: &str, source: &Path, more: &[&str]| {
         good(
             Command::new(compiler)
                 .arg(format!("-std={standard}"))
                 .args(STRICT)
+                .args(more)
                 .args(["-fsyntax-only", "-I"])
                 .arg(root().join("include"))
                 .arg(source),
@@ -199,7 +209,10 @@ fn headers_compile_alone() {
         for compiler in compilers.into_iter().filter(|c| has(c)) {
             for standard in standards {
                 for source in &sources {
-                    check(compiler, standard, source);
+                    check(compiler, standard, source, &[]);
+                }
+                if extension == "cpp" {
+                    check(compiler, standard, &sources[0], &["-fno-exceptions"]);
                 }
             }
         }
@@ -329,7 +342,36 @@ fn memory_is_clean_under_valgrind() {
 fn loaded_and_closed_again_and_again() {
     let installed = Installed::get();
     let program = installed.compile("gcc", "c99", "tests/ffi/loading.c", "loading", &["-Wl,--as-needed"]);
-    good(installed.command(program).arg(installed.lib().join("libssmoesr.so.0")));
+    let library = installed.lib().join("libssmoesr.so.0");
+    good(installed.command(program).arg(library).arg(installed.tiny_model()));
+}
+
+/// With optimization the tests of time mean something, and the compiler sees more.
+#[test]
+fn cancel_reaches_into_a_slow_network() {
+    let installed = Installed::get();
+    let slow =
+        made_models::make(installed.room.path(), "slow", Numbers { width: 512, blocks: 2, lattice: 32 });
+    let program = installed.compile("gcc", "c99", "tests/ffi/cancel.c", "cancel", &["-O2"]);
+    let said = good(installed.command(program).arg(slow).arg("96"));
+    eprintln!("{said}");
+}
+
+#[test]
+fn every_allocation_may_fail() {
+    let installed = Installed::get();
+    let program = installed.compile("gcc", "c11", "tests/ffi/memory.c", "memory", &["-O2"]);
+    let said = good(installed.command(program).arg(installed.tiny_model()).arg("7"));
+    assert!(said.ends_with("memory: good\n"), "{said}");
+    eprintln!("{said}");
+}
+
+#[test]
+fn cpp_without_exceptions() {
+    let installed = Installed::get();
+    let program =
+        installed.compile("g++", "c++11", "tests/ffi/codes.cpp", "codes", &["-O2", "-fno-exceptions"]);
+    assert_eq!(good(installed.command(program).arg(installed.tiny_model())), "codes: good\n");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use ssmoesr_core::{Options, option_table};
 
 use crate::model_cmd::ModelCommand;
@@ -29,6 +30,17 @@ pub(crate) enum Verb {
     Bench(Box<Bench>),
     /// List the devices that can compute.
     Devices,
+    /// Print the script that completes the command line in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print a page of the manual, as `man -l -` reads it.
+    Man {
+        /// Name of the page, as ssmoesr-upscale.
+        #[arg(default_value = "ssmoesr")]
+        page: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod args;
 mod batch;
 mod bench;
+mod manual;
 mod model_cmd;
 mod plan;
 mod report;
@@ -80,6 +81,14 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
             let cancel = CancelToken::new();
             stop_on_signal(cancel.clone())?;
             bench::run(args, &cancel).map(|()| 0)
+        }
+        Verb::Completions { shell } => {
+            std::io::stdout().lock().write_all(&manual::completions(*shell))?;
+            Ok(0)
+        }
+        Verb::Man { page } => {
+            std::io::stdout().lock().write_all(&manual::page(page)?)?;
+            Ok(0)
         }
         Verb::Devices => {
             let mut out = std::io::stdout().lock();

@@ -27,6 +27,7 @@ mod pixels;
     reason = "each room offers its whole vocabulary; some words only tests speak yet"
 )]
 mod sampler;
+mod threads;
 #[allow(
     dead_code,
     unused_imports,
@@ -55,4 +56,5 @@ pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
 };
+pub use threads::Worker;
 pub use weights::{ImportProgress, ImportReport, ImportedFile, Layout};

@@ -2,7 +2,7 @@
 //!
 //! Every exported function goes through `entry`: nothing unwinds into C, the status and the thread's last error
 //! agree, and calls from callbacks are refused. Numbers and pointers from C become Rust values in `sized`,
-//! `options` and `picture` and nowhere else.
+//! `options` and `picture` and nowhere else. Memory comes through `reserve`.
 
 mod entry;
 mod last_error;
@@ -11,6 +11,7 @@ mod options;
 mod picture;
 mod query;
 mod queue;
+mod reserve;
 mod sized;
 mod status;
 mod stream;

@@ -47,7 +47,7 @@ unsafe impl Versioned for RawPicture {
 }
 
 /// The numbers of the header, in order from 1.
-const FORMATS: [PixelFormat; 20] = [
+const FORMATS: [PixelFormat; 22] = [
     PixelFormat::Gray8,
     PixelFormat::GrayA8,
     PixelFormat::Gray16,
@@ -68,6 +68,8 @@ const FORMATS: [PixelFormat; 20] = [
     PixelFormat::RgbaF32,
     PixelFormat::I420,
     PixelFormat::Nv12,
+    PixelFormat::RgbPF32,
+    PixelFormat::RgbaPF32,
 ];
 
 fn format(number: i32) -> Outcome<PixelFormat> {
@@ -256,7 +258,7 @@ mod tests {
         for format in FORMATS {
             assert!(PixelFormat::ALL.contains(&format));
         }
-        for number in [i32::MIN, -1, 0, 21, i32::MAX] {
+        for number in [i32::MIN, -1, 0, 23, i32::MAX] {
             assert_eq!(format(number).unwrap_err().status, ARGUMENT);
         }
     }

@@ -3,6 +3,7 @@
 use crate::entry::{entry, guarded};
 use crate::last_error;
 use crate::options;
+use crate::reserve;
 use crate::sized::{self, Versioned};
 use crate::status::{self, Failure, LIMIT, OK, Outcome, Status};
 use ssmoesr_core::{ModelInfo, devices, model_info};
@@ -137,6 +138,7 @@ unsafe extern "C" fn ssmoesr_model_query(
     struct_size: usize,
 ) -> Status {
     entry("ssmoesr_model_query", || {
+        reserve::check()?;
         // SAFETY: the header asks for NULL or a text that ends with a zero.
         let model = unsafe { options::text("model", model) }?;
         let found = model_info(model.as_deref())?;

@@ -4,13 +4,13 @@ use crate::entry::{entry, guarded};
 use crate::options::{self, RawOptions};
 use crate::picture::{Checked, RawPicture};
 use crate::queue::{Begin, Queue};
-use crate::status::{AGAIN, Failure, LIMIT, OK, Outcome, Status};
+use crate::reserve;
+use crate::status::{AGAIN, Failure, OK, Outcome, Status};
 use crate::upscaler::{self, object, pictures};
-use ssmoesr_core::{Options, Stream, Upscaler};
+use ssmoesr_core::{Options, Stream, Upscaler, Worker};
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 /// One frame as the worker gets it.
@@ -24,7 +24,8 @@ struct Video {
     upscaler: Arc<Upscaler>,
     options: Options,
     queue: Arc<Queue<Job>>,
-    worker: Option<JoinHandle<()>>,
+    /// Waited for when this is dropped: each frame is guarded, and a closed queue ends it.
+    _worker: Worker,
 }
 
 /// `ssmoesr_stream`, behind which C sees nothing.
@@ -34,10 +35,6 @@ struct Opaque([u8; 0]);
 impl Drop for Video {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(worker) = self.worker.take() {
-            // It ends without a panic: each frame is guarded.
-            let _ = worker.join();
-        }
     }
 }
 
@@ -46,11 +43,8 @@ impl Video {
         let queue = Arc::new(Queue::new());
         let (theirs, stream) = (Arc::clone(&queue), Stream::new(Arc::clone(&upscaler)));
         let settings = options.clone();
-        let worker = Builder::new()
-            .name("ssmoesr-stream".to_owned())
-            .spawn(move || work(&theirs, stream, &settings))
-            .map_err(|e| Failure { status: LIMIT, text: format!("the system gives no thread: {e}") })?;
-        Ok(Self { upscaler, options, queue, worker: Some(worker) })
+        let worker = Worker::start(c"ssmoesr-stream", move || work(&theirs, stream, &settings))?;
+        Ok(Self { upscaler, options, queue, _worker: worker })
     }
 }
 
@@ -60,6 +54,7 @@ fn work(queue: &Queue<Job>, mut stream: Stream, options: &Options) {
         if cut {
             stream.reset();
         }
+        reserve::check()?;
         #[allow(unsafe_code, reason = "the host's memory")]
         // SAFETY: the header gives the memory of a frame to the library until it was fetched or the stream freed, and
         // the queue hands out a frame only when this closure has returned; `submit` checked that the two are apart.
@@ -91,6 +86,7 @@ unsafe extern "C" fn ssmoesr_stream_new(
         }
         // SAFETY: not NULL, so the header asks for a pointer that can be written.
         unsafe { *stream = ptr::null_mut() };
+        reserve::check()?;
         // SAFETY: the header asks for NULL or a live handle, and options that were set up.
         let (handle, options) = unsafe {
             let handle = object(upscaler)?;
@@ -127,6 +123,7 @@ unsafe extern "C" fn ssmoesr_stream_submit(
     tag: *mut c_void,
 ) -> Status {
     entry("ssmoesr_stream_submit", || {
+        reserve::check()?;
         // SAFETY: the header asks for NULL or a live handle, and pictures that were set up.
         let (video, (input, output)) = unsafe {
             let video = video(stream)?;

@@ -4,6 +4,7 @@ use crate::entry::{callback, entry, guarded};
 use crate::options::{self, RawOptions};
 use crate::picture::{Checked, RawPicture};
 use crate::query::{RawModelInfo, describe};
+use crate::reserve;
 use crate::sized::{self, Versioned};
 use crate::status::{Failure, INPUT, OK, Outcome, Status};
 use ssmoesr_core::{CancelToken, Options, Progress, Upscaler};
@@ -72,6 +73,7 @@ unsafe extern "C" fn new(options: *const RawOptions, upscaler: *mut *mut Opaque)
         }
         // SAFETY: not NULL, so the header asks for a pointer that can be written.
         unsafe { *upscaler = ptr::null_mut() };
+        reserve::check()?;
         // SAFETY: the header asks for NULL or options that were set up.
         let options = unsafe { options::read(options, &Options::default()) }?;
         let core = Upscaler::new(&options)?;
@@ -111,6 +113,7 @@ unsafe extern "C" fn ssmoesr_upscaler_run(
     user: *mut c_void,
 ) -> Status {
     entry("ssmoesr_upscaler_run", || {
+        reserve::check()?;
         // SAFETY: the header asks for NULL or a live handle, options and pictures that were set up.
         let (handle, options, (input, output)) = unsafe {
             let handle = object(upscaler)?;
@@ -120,12 +123,23 @@ unsafe extern "C" fn ssmoesr_upscaler_run(
         };
         // SAFETY: the header gives both memories to this call; `pictures` checked that they are apart.
         let (input, mut output) = unsafe { (input.frame()?, output.frame_mut()?) };
-        let mut tell = |now: Progress| match progress {
-            // SAFETY: a function of this type, with the pointer that came with it.
-            Some(f) if callback(|| unsafe { f(user, now.done, now.total) }) != 0 => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+        let mut short = false;
+        let mut tell = |now: Progress| {
+            short = reserve::is_low();
+            match progress {
+                _ if short => ControlFlow::Break(()),
+                // SAFETY: a function of this type, with the pointer that came with it.
+                Some(f) if callback(|| unsafe { f(user, now.done, now.total) }) != 0 => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
         };
-        handle.upscaler.run(&input, &mut output, &options, &mut tell, &handle.cancel)?;
+        let outcome = handle.upscaler.run(&input, &mut output, &options, &mut tell, &handle.cancel);
+        if short {
+            return Err(reserve::shortage());
+        }
+        outcome?;
         Ok(OK)
     })
 }
@@ -190,13 +204,16 @@ struct RawPlan {
     out_height: u32,
     tile_width: u32,
     tile_height: u32,
+    steps: u64,
+    gflop: f64,
 }
 
 #[allow(unsafe_code, reason = "a promise about memory")]
 // SAFETY: numbers only; `struct_size` first.
 unsafe impl Versioned for RawPlan {
     const NAME: &'static str = "ssmoesr_plan";
-    const SIZES: &'static [usize] = &[offset_of!(Self, tile_height) + size_of::<u32>()];
+    const SIZES: &'static [usize] =
+        &[offset_of!(Self, tile_height) + size_of::<u32>(), offset_of!(Self, gflop) + size_of::<f64>()];
 
     fn defaults() -> Self {
         Self {
@@ -208,6 +225,8 @@ unsafe impl Versioned for RawPlan {
             out_height: 0,
             tile_width: 0,
             tile_height: 0,
+            steps: 0,
+            gflop: 0.0,
         }
     }
 }
@@ -223,6 +242,7 @@ unsafe extern "C" fn ssmoesr_upscaler_plan(
     struct_size: usize,
 ) -> Status {
     entry("ssmoesr_upscaler_plan", || {
+        reserve::check()?;
         // SAFETY: the header asks for NULL or a live handle, and options that were set up.
         let (handle, options) = unsafe {
             let handle = object(upscaler)?;
@@ -237,6 +257,8 @@ unsafe extern "C" fn ssmoesr_upscaler_plan(
             out_height: found.output.1,
             tile_width: found.tile.0,
             tile_height: found.tile.1,
+            steps: found.steps,
+            gflop: found.gflop,
             ..RawPlan::defaults()
         };
         // SAFETY: the header asks for NULL or `struct_size` writable bytes.

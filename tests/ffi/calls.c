@@ -2,6 +2,8 @@
  * environment: hardly more than one picture is computed. */
 #include "check.h"
 
+#include <stddef.h>
+
 static int slow;
 
 static void versions(void)
@@ -129,11 +131,33 @@ static void queries(ssmoesr_upscaler *u)
     CHECK(ssmoesr_upscaler_plan(u, NULL, 1920, 1080, &plan, sizeof plan) == SSMOESR_OK);
     CHECK(plan.out_width == 7680 && plan.out_height == 4320 && plan.tiles >= 1 && plan.units >= 2 * plan.tiles);
     CHECK(plan.bytes > (uint64_t)7680 * 4320 * 3 && plan.tile_width <= 1920 && plan.tile_width > 0);
+    CHECK(plan.steps >= 1 && plan.units == plan.tiles * (plan.steps + 1) && plan.gflop > 1);
     CHECK(ssmoesr_upscaler_plan(u, NULL, 262144, 262144, &plan, sizeof plan) == SSMOESR_OK && plan.tiles > 1000);
     FAILS(ssmoesr_upscaler_plan(u, NULL, 262145, 1, &plan, sizeof plan), SSMOESR_ERROR_LIMIT, "too large");
     FAILS(ssmoesr_upscaler_plan(u, NULL, 0, 1, &plan, sizeof plan), SSMOESR_ERROR_INPUT, "zero");
     FAILS(ssmoesr_upscaler_plan(u, NULL, 1, 1, NULL, sizeof plan), SSMOESR_ERROR_ARGUMENT, "NULL");
     FAILS(ssmoesr_upscaler_plan(NULL, NULL, 1, 1, &plan, sizeof plan), SSMOESR_ERROR_ARGUMENT, "NULL");
+}
+
+/* A program that was compiled before ssmoesr_plan had its last two fields. */
+static void older_program(ssmoesr_upscaler *u)
+{
+    struct older_plan {
+        size_t struct_size;
+        uint64_t tiles, units, bytes;
+        uint32_t out_width, out_height, tile_width, tile_height;
+    };
+    union {
+        struct older_plan older;
+        ssmoesr_plan now;
+    } plan;
+
+    CHECK(sizeof plan.older < sizeof plan.now && offsetof(ssmoesr_plan, steps) == sizeof plan.older);
+    memset(&plan, 0xA5, sizeof plan);
+    CHECK(ssmoesr_upscaler_plan(u, NULL, 10, 20, &plan.now, sizeof plan.older) == SSMOESR_OK);
+    CHECK(plan.older.struct_size == sizeof plan.older && plan.older.out_width == 40 && plan.older.tile_height == 20);
+    CHECK(plan.now.steps == (uint64_t)0xA5A5A5A5A5A5A5A5u);
+    FAILS(ssmoesr_upscaler_plan(u, NULL, 10, 20, &plan.now, sizeof plan.older - 8), SSMOESR_ERROR_ARGUMENT, "plan");
 }
 
 typedef struct seen {
@@ -277,6 +301,54 @@ static void yuv(ssmoesr_upscaler *u)
     CHECK(ssmoesr_upscaler_run(u, NULL, &in, &out, NULL, NULL) == SSMOESR_OK);
 }
 
+/* Planes of floats, each with rows of its own length; the same picture packed. */
+static void planar(ssmoesr_upscaler *u)
+{
+    static float small[4][6 * 9], large[4][24 * 33], packed[6 * 8 * 4], wide[24 * 32 * 4];
+    ssmoesr_picture in, out, bad;
+    unsigned p, x, y, planes;
+
+    for (planes = slow ? 4 : 3; planes <= 4; planes++) {
+        CHECK(ssmoesr_picture_init(&in, sizeof in) == SSMOESR_OK);
+        in.format = planes == 3 ? SSMOESR_FORMAT_RGBPF32 : SSMOESR_FORMAT_RGBAPF32;
+        in.width = 8;
+        in.height = 6;
+        out = in;
+        out.width = 32;
+        out.height = 24;
+        for (p = 0; p < planes; p++) {
+            for (y = 0; y < 6; y++)
+                for (x = 0; x < 8; x++)
+                    packed[(y * 8 + x) * planes + p] = small[p][y * 9 + x] =
+                        (float)((p * 31 + y * 17 + x * 5) % 64) / 63;
+            in.data[p] = small[p];
+            in.stride[p] = 9 * sizeof(float);
+            out.data[p] = large[p];
+            out.stride[p] = 33 * sizeof(float);
+            for (y = 0; y < 24; y++)
+                large[p][y * 33 + 32] = 77;
+        }
+        CHECK(ssmoesr_upscaler_run(u, NULL, &in, &out, NULL, NULL) == SSMOESR_OK);
+        BAD(in, bad.data[planes - 1] = NULL, SSMOESR_ERROR_ARGUMENT, "NULL");
+        BAD(in, bad.stride[1] = 31, SSMOESR_ERROR_INPUT, "stride[1] is 31");
+        BAD(out, bad.data[1] = large[0], SSMOESR_ERROR_INPUT, "planes overlap");
+        BAD(out, (bad.format = SSMOESR_FORMAT_RGBF32, bad.stride[0] = 384), SSMOESR_ERROR_INPUT, "32x24");
+
+        in.format = out.format = planes == 3 ? SSMOESR_FORMAT_RGBF32 : SSMOESR_FORMAT_RGBAF32;
+        in.data[0] = packed;
+        in.stride[0] = 8 * planes * sizeof(float);
+        out.data[0] = wide;
+        out.stride[0] = 32 * planes * sizeof(float);
+        CHECK(ssmoesr_upscaler_run(u, NULL, &in, &out, NULL, NULL) == SSMOESR_OK);
+        for (p = 0; p < planes; p++)
+            for (y = 0; y < 24; y++) {
+                CHECK(large[p][y * 33 + 32] == 77);
+                for (x = 0; x < 32; x++)
+                    CHECK(large[p][y * 33 + x] == wide[(y * 32 + x) * planes + p]);
+            }
+    }
+}
+
 static int messages;
 
 static void on_log(void *user, int32_t level, const char *text)
@@ -316,8 +388,10 @@ int main(int argc, char **argv)
     broken_models(argc - 1, argv + 1);
     CHECK(ssmoesr_upscaler_new(NULL, &u) == SSMOESR_OK && u != NULL);
     queries(u);
+    older_program(u);
     pictures(u);
     yuv(u);
+    planar(u);
     logging();
 
     /* Freed twice: the first sets the pointer to NULL. The text of a failure stays. */

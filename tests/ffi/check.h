@@ -23,7 +23,7 @@
     } while (0)
 
 /* A packed picture in memory of its own, with `gap` bytes behind each row that hold 0xA5. */
-static ssmoesr_picture make(int32_t format, unsigned pixel, unsigned width, unsigned height, unsigned gap)
+static inline ssmoesr_picture make(int32_t format, unsigned pixel, unsigned width, unsigned height, unsigned gap)
 {
     ssmoesr_picture p;
     size_t i, bytes, stride = (size_t)width * pixel + gap;
@@ -44,7 +44,7 @@ static ssmoesr_picture make(int32_t format, unsigned pixel, unsigned width, unsi
     return p;
 }
 
-static int gaps_are_whole(const ssmoesr_picture *p, unsigned pixel)
+static inline int gaps_are_whole(const ssmoesr_picture *p, unsigned pixel)
 {
     size_t y, x;
     for (y = 0; y + 1 < p->height; y++)

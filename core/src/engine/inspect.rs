@@ -9,7 +9,7 @@ use crate::model;
 use crate::options::Environment;
 use crate::weights::{
     self, ImportProgress, ImportReport, ImportRequest, Manifest, Network, PublishedConfig, StoredType,
-    check_hashes, find_model,
+    check_config, check_hashes, find_model,
 };
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -131,6 +131,7 @@ pub fn import_model(
         Some(path) => PublishedConfig::read(path)?,
         None => PublishedConfig::default_8x(),
     };
+    check_config(&config)?;
     let network = Network::Published(config.network.clone());
     let pairs = |weights: Vec<crate::graph::Weight>| -> Vec<(String, Vec<usize>)> {
         weights.into_iter().map(|w| (w.name, w.shape)).collect()

@@ -97,6 +97,8 @@ fn what_a_file_cannot_hold_becomes_the_nearest_it_can() {
         (FileKind::Png, F::Argb8, F::Rgba8),
         (FileKind::Tiff, F::GrayA8, F::Rgba8),
         (FileKind::Png, F::I420, F::Rgb8),
+        (FileKind::Png, F::RgbaPF32, F::Rgba16),
+        (FileKind::Tiff, F::RgbPF32, F::RgbF32),
     ] {
         let frame = Frame::new(from, 4, 4, ColorInfo::default()).unwrap();
         let back = read_picture_bytes(&written(kind, &frame, &Metadata::default()), "x").unwrap();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pixels::canvas::Canvas;
 use crate::pixels::resample::bicubic_rows;
 
@@ -25,15 +25,17 @@ pub(crate) fn bleed(rgb: &mut Canvas, alpha: &Canvas) -> Result<()> {
     let (w, h) = (rgb.width(), rgb.height());
     // Ring in which a pixel got its colour; 0 = visible. Only earlier rings are read, so order has no influence.
     const UNKNOWN: u32 = u32::MAX;
-    let mut ring: Vec<u32> = alpha.data().iter().map(|a| if *a > 0.0 { 0 } else { UNKNOWN }).collect();
+    let mut ring: Vec<u32> = room(w * h)?;
+    ring.extend(alpha.data().iter().map(|a| if *a > 0.0 { 0 } else { UNKNOWN }));
     let neighbours = |at: usize| {
         let (x, y) = (at % w, at / w);
         (y.saturating_sub(1)..(y + 2).min(h))
             .flat_map(move |ny| (x.saturating_sub(1)..(x + 2).min(w)).map(move |nx| ny * w + nx))
             .filter(move |n| *n != at)
     };
-    let mut front: Vec<usize> =
-        (0..w * h).filter(|at| ring[*at] == UNKNOWN && neighbours(*at).any(|n| ring[n] == 0)).collect();
+    let is_front = |at: &usize| ring[*at] == UNKNOWN && neighbours(*at).any(|n| ring[n] == 0);
+    let mut front = room((0..w * h).filter(is_front).count())?;
+    front.extend((0..w * h).filter(is_front));
     let mut round = 1;
     while !front.is_empty() {
         for at in &front {
@@ -47,14 +49,23 @@ pub(crate) fn bleed(rgb: &mut Canvas, alpha: &Canvas) -> Result<()> {
                 plane[*at] = sum / count;
             }
         }
-        let mut next: Vec<usize> = front.iter().flat_map(|at| neighbours(*at)).collect();
-        next.retain(|n| ring[*n] == UNKNOWN);
+        let found = || front.iter().flat_map(|at| neighbours(*at)).filter(|n| ring[*n] == UNKNOWN);
+        let mut next = room(found().count())?;
+        next.extend(found());
         next.sort_unstable();
         next.dedup();
         front = next;
         round += 1;
     }
     Ok(())
+}
+
+/// Room for `len` values.
+fn room<T>(len: usize) -> Result<Vec<T>> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(len)
+        .map_err(|e| Error::limit(format!("no memory for {len} transparent pixels")).because(e))?;
+    Ok(out)
 }
 
 /// Rows `rows` of alpha enlarged by `factor`, in `[0, 1]`, into `out`. `line` is room for a row.

@@ -203,6 +203,14 @@ pub(crate) fn zeros<T: Clone + Default>(
     Ok(data)
 }
 
+/// Zeros for one row of `len` samples; a row may be as long as the largest picture is wide.
+///
+/// # Errors
+/// `Limit` where the memory cannot be had.
+pub(crate) fn line<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
+    zeros(len).map_err(|e| Error::limit(format!("no memory for a row of {len} samples")).because(e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

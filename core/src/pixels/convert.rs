@@ -168,7 +168,7 @@ const BLOCK: usize = 64;
 /// Writes colours, and alpha where the format has it (1 where none is given), to the nearest codes.
 ///
 /// # Errors
-/// `Internal` where the sizes differ.
+/// `Internal` where the sizes differ, `Limit` where the memory cannot be had.
 pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMut<'_>) -> Result<()> {
     write_rows(Band::whole(rgb), alpha.map(Band::whole), frame, 0..rgb.height())
 }
@@ -177,7 +177,7 @@ pub(crate) fn to_frame(rgb: &Canvas, alpha: Option<&Canvas>, frame: &mut FrameMu
 /// hold these, and of the colours [`CONTEXT`] rows above where there are so many.
 ///
 /// # Errors
-/// `Internal` where the sizes differ.
+/// `Internal` where the sizes differ, `Limit` where the memory cannot be had.
 pub(crate) fn write_rows(
     rgb: Band<'_>,
     alpha: Option<Band<'_>>,
@@ -196,8 +196,7 @@ pub(crate) fn write_rows(
         }
     }
     if let Some(planar) = planar(frame.format()) {
-        planar::to_frame(&rgb, alpha.as_ref(), &planar, frame, rows);
-        return Ok(());
+        return planar::to_frame(&rgb, alpha.as_ref(), &planar, frame, rows);
     }
     let layout = packed(frame.format())?;
     let write = match frame.format().sample_bytes() {

@@ -70,6 +70,10 @@ pub enum PixelFormat {
     PlanarRgba8,
     /// Alpha, R, G, B, 16 bit.
     Argb16,
+    /// Planes R, G, B, f32 in `[0, 1]`.
+    RgbPF32,
+    /// Planes R, G, B, alpha, f32 in `[0, 1]`.
+    RgbaPF32,
 }
 
 /// Matrix between R'G'B' and Y'CbCr.
@@ -122,7 +126,7 @@ pub struct ColorInfo {
 
 impl PixelFormat {
     /// Every format there is.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Gray8,
         Self::GrayA8,
         Self::Gray16,
@@ -153,6 +157,8 @@ impl PixelFormat {
         Self::PlanarRgb8,
         Self::PlanarRgba8,
         Self::Argb16,
+        Self::RgbPF32,
+        Self::RgbaPF32,
     ];
 
     /// Number of planes.
@@ -179,6 +185,7 @@ impl PixelFormat {
                 | Self::Argb16
                 | Self::RgbaF32
                 | Self::PlanarRgba8
+                | Self::RgbaPF32
         )
     }
 
@@ -426,7 +433,8 @@ impl Frame {
     pub(crate) fn from_plane(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> Result<Self> {
         check_size(width, height)?;
         let bytes = (width as usize).checked_mul(height as usize);
-        if format.planes() > 1 || bytes.and_then(|n| n.checked_mul(format.pixel_bytes(0))) != Some(data.len())
+        if format.planes() != 1
+            || bytes.and_then(|n| n.checked_mul(format.pixel_bytes(0))) != Some(data.len())
         {
             return Err(Error::input(format!(
                 "{} bytes do not make a {width}x{height} {format:?} frame",

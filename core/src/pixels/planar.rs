@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::pixels::canvas::{Band, Canvas};
+use crate::pixels::canvas::{Band, Canvas, line, unit};
 use crate::pixels::convert::to_u8;
 use crate::pixels::frame::{FrameMut, FrameRef, PixelFormat};
 use crate::pixels::yuv;
@@ -19,7 +19,7 @@ pub(crate) struct Planar {
     pub(crate) sub: (u32, u32),
     /// Where U and V stand in each pair, where one plane holds both.
     pub(crate) pair: Option<[usize; 2]>,
-    /// Bits of a code; more than 8 take two bytes.
+    /// Bits of a code; more than 8 take two bytes. 32: f32 in `[0, 1]`.
     pub(crate) bits: u32,
     /// Unused bits below the code.
     pub(crate) shift: u32,
@@ -41,6 +41,8 @@ pub(crate) fn planar(format: PixelFormat) -> Option<Planar> {
         F::P010 => Planar { pair: Some([0, 1]), bits: 10, shift: 6, ..I420 },
         F::PlanarRgb8 => Planar { yuv: false, sub: (0, 0), ..I420 },
         F::PlanarRgba8 => Planar { yuv: false, alpha: true, sub: (0, 0), ..I420 },
+        F::RgbPF32 => Planar { yuv: false, sub: (0, 0), bits: 32, ..I420 },
+        F::RgbaPF32 => Planar { yuv: false, alpha: true, sub: (0, 0), bits: 32, ..I420 },
         _ => return None,
     })
 }
@@ -53,7 +55,11 @@ impl Planar {
 
     /// Bytes of one code.
     pub(crate) fn code_bytes(&self) -> usize {
-        if self.bits > 8 { 2 } else { 1 }
+        match self.bits {
+            ..=8 => 1,
+            ..=16 => 2,
+            _ => 4,
+        }
     }
 
     /// Codes that plane `plane` holds per sample position.
@@ -69,9 +75,9 @@ impl Planar {
         (width.div_ceil(1 << self.sub.0), height.div_ceil(1 << self.sub.1))
     }
 
-    /// Largest code.
-    pub(crate) fn top(&self) -> u16 {
-        u16::MAX >> (16 - self.bits)
+    /// Largest code; 1 where samples are f32.
+    pub(crate) fn top(&self) -> f32 {
+        if self.bits > 16 { 1.0 } else { f32::from(u16::MAX >> (16 - self.bits)) }
     }
 
     /// Codes of a row as numbers: every `step`-th from number `at` on.
@@ -79,6 +85,11 @@ impl Planar {
         if self.code_bytes() == 1 {
             for (o, code) in out.iter_mut().zip(row[at..].iter().step_by(step)) {
                 *o = f32::from(*code);
+            }
+        } else if self.code_bytes() == 4 {
+            let (samples, _) = row.as_chunks::<4>();
+            for (o, sample) in out.iter_mut().zip(samples[at..].iter().step_by(step)) {
+                *o = f32::from_ne_bytes(*sample);
             }
         } else {
             let (codes, _) = row.as_chunks::<2>();
@@ -94,11 +105,17 @@ impl Planar {
             for (v, code) in values.iter().zip(row[at..].iter_mut().step_by(step)) {
                 *code = to_u8(*v);
             }
+        } else if self.code_bytes() == 4 {
+            let (samples, _) = row.as_chunks_mut::<4>();
+            for (v, sample) in values.iter().zip(samples[at..].iter_mut().step_by(step)) {
+                *sample = unit(*v).to_ne_bytes();
+            }
         } else {
+            let top = self.top() as u16;
             let (codes, _) = row.as_chunks_mut::<2>();
             for (v, code) in values.iter().zip(codes[at..].iter_mut().step_by(step)) {
                 // The cast saturates and takes NaN to 0.
-                *code = (((v + 0.5) as u16).min(self.top()) << self.shift).to_ne_bytes();
+                *code = (((v + 0.5) as u16).min(top) << self.shift).to_ne_bytes();
             }
         }
     }
@@ -122,7 +139,7 @@ pub(crate) fn to_canvas(
     if planar.alpha {
         alpha.reset(1, w, h)?;
     }
-    let top = f32::from(planar.top());
+    let top = planar.top();
     for y in 0..h {
         let alpha = planar.alpha.then(|| alpha.row_mut(0, y));
         let rows = rgb.rgb_rows_mut(y).into_iter().chain(alpha);
@@ -136,18 +153,21 @@ pub(crate) fn to_canvas(
 
 /// Writes rows of colours, and of alpha where the format has it (1 where none is given), to the nearest codes; see
 /// [`super::convert::write_rows`].
+///
+/// # Errors
+/// `Limit` where the memory cannot be had.
 pub(crate) fn to_frame(
     rgb: &Band<'_>,
     alpha: Option<&Band<'_>>,
     planar: &Planar,
     frame: &mut FrameMut<'_>,
     rows: Range<usize>,
-) {
+) -> Result<()> {
     if planar.yuv {
         return yuv::to_frame(rgb, planar, frame, rows);
     }
-    let top = f32::from(planar.top());
-    let mut scaled = vec![0.0; rgb.width()];
+    let top = planar.top();
+    let mut scaled = line(rgb.width())?;
     for plane in 0..planar.planes() {
         for y in rows.clone() {
             let row = if plane < 3 { Some(rgb.row(plane, y)) } else { alpha.map(|a| a.row(0, y)) };
@@ -158,6 +178,7 @@ pub(crate) fn to_frame(
             planar.write(&scaled, frame.row_mut(plane, y), 1, 0);
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -72,14 +72,22 @@ pub(crate) fn bicubic_rows(
             out.height()
         )));
     }
-    line.clear();
-    line.resize(src.width() + 2 * MARGIN, 0.0);
+    room(line, src.width() + 2 * MARGIN)?;
     match factor {
         2 => up::<2>(src, rows, out, at, line),
         4 => up::<4>(src, rows, out, at, line),
         8 => up::<8>(src, rows, out, at, line),
         _ => return Err(Error::internal(format!("bicubic enlargement by {factor}"))),
     }
+    Ok(())
+}
+
+/// Makes `line` `len` zeros long.
+fn room(line: &mut Vec<f32>, len: usize) -> Result<()> {
+    line.clear();
+    line.try_reserve(len)
+        .map_err(|e| Error::limit(format!("no memory for a row of {len} samples")).because(e))?;
+    line.resize(len, 0.0);
     Ok(())
 }
 

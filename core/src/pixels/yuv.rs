@@ -6,7 +6,7 @@
 use std::ops;
 
 use crate::error::Result;
-use crate::pixels::canvas::{Band, Canvas};
+use crate::pixels::canvas::{Band, Canvas, line};
 use crate::pixels::frame::{ChromaSiting, ColorInfo, FrameMut, FrameRef, Matrix, Range};
 use crate::pixels::planar::Planar;
 
@@ -146,8 +146,8 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>, planar: &Planar, rgb: &mut Canvas)
 
     let chroma = read_chroma(frame, planar, &codes)?;
     let (w, h) = (rgb.width(), rgb.height());
-    let mut padded = vec![0.0; chroma.width() + 2 * MARGIN];
-    let (mut luma, mut u, mut v) = (vec![0.0; w], vec![0.0; w], vec![0.0; w]);
+    let mut padded = line(chroma.width() + 2 * MARGIN)?;
+    let (mut luma, mut u, mut v) = (line(w)?, line(w)?, line(w)?);
     for y in 0..h {
         chroma_row(&chroma, 0, y, &ways, &mut padded, &mut u);
         chroma_row(&chroma, 1, y, &ways, &mut padded, &mut v);
@@ -177,14 +177,22 @@ fn rows_down(siting: ChromaSiting, planar: &Planar, j: usize, height: usize) -> 
 }
 
 /// Writes `rows` of `rgb` into a Y'CbCr frame, to the nearest codes; see [`super::convert::write_rows`].
-pub(crate) fn to_frame(rgb: &Band<'_>, planar: &Planar, frame: &mut FrameMut<'_>, rows: ops::Range<usize>) {
+///
+/// # Errors
+/// `Limit` where the memory cannot be had.
+pub(crate) fn to_frame(
+    rgb: &Band<'_>,
+    planar: &Planar,
+    frame: &mut FrameMut<'_>,
+    rows: ops::Range<usize>,
+) -> Result<()> {
     let ColorInfo { matrix, range, siting } = frame.color();
     let codes = codes(range, planar);
     let (kr, kb) = weights(matrix);
     let kg = 1.0 - kr - kb;
     let (w, h) = (rgb.width(), rgb.height());
     let (offset, scale) = codes.luma;
-    let mut luma = vec![0.0; w];
+    let mut luma = line(w)?;
     for y in rows.clone() {
         let (r, g, b) = (rgb.row(0, y), rgb.row(1, y), rgb.row(2, y));
         for x in 0..w {
@@ -196,8 +204,8 @@ pub(crate) fn to_frame(rgb: &Band<'_>, planar: &Planar, frame: &mut FrameMut<'_>
     let (offset, scale) = codes.chroma;
     let (u_scale, v_scale) = (scale / (2.0 * (1.0 - kb)), scale / (2.0 * (1.0 - kr)));
     let (cw, _) = frame.format().plane_size(1, frame.width(), frame.height());
-    let (mut u, mut v) = (vec![0.0; w + 2 * MARGIN], vec![0.0; w + 2 * MARGIN]);
-    let mut codes = vec![0.0; cw];
+    let (mut u, mut v) = (line(w + 2 * MARGIN)?, line(w + 2 * MARGIN)?);
+    let mut codes = line(cw)?;
     let down = 1 << planar.sub.1;
     for j in rows.start / down..rows.end.div_ceil(down) {
         // Filters and matrix are linear: rows are averaged before the matrix, columns after it.
@@ -221,6 +229,7 @@ pub(crate) fn to_frame(rgb: &Band<'_>, planar: &Planar, frame: &mut FrameMut<'_>
             }
         }
     }
+    Ok(())
 }
 
 /// A row (with margins) at the width of chroma.

@@ -181,6 +181,8 @@ fn hostile_pickles_give_one_clear_line() {
             "tensor t twice",
         ),
         (p().text("a\nb").tensor("0", 8, 0, &[1], &[1]).end(), "no name"),
+        // A key of a megabyte would be copied for each of a million tensors.
+        (p().text("t").tensor(&"k".repeat(65), 8, 0, &[1], &[1]).end(), "key of 65 bytes"),
         (b"\x80\x02K\x01.".to_vec(), "dictionary"),
         (b"\x80\x02.".to_vec(), "not there"),
         (b"\x80\x02}u.".to_vec(), "never began"),
@@ -198,7 +200,7 @@ fn hostile_pickles_give_one_clear_line() {
         ([b"\x80\x02".as_slice(), &vec![b'('; 2 << 20]].concat(), "more than 1048576"),
         ([b"\x80\x02)".as_slice(), &vec![0x85; 1 << 19], b"."].concat(), "dictionary"),
     ];
-    assert_eq!(cases.len(), 38);
+    assert_eq!(cases.len(), 39);
     for (pickle, words) in cases {
         let e = Checkpoint::open(&checkpoint(dir.path(), &pickle)).unwrap_err();
         let text = one_line(&e);

@@ -88,7 +88,9 @@ pub fn import(
     request: &ImportRequest<'_>,
     progress: &mut dyn FnMut(&ImportProgress<'_>) -> ControlFlow<()>,
 ) -> Result<ImportReport> {
-    let mut manifest = manifest(request)?;
+    let name = request.out.file_name().map(|n| n.to_string_lossy().into_owned());
+    let name = name.ok_or_else(|| Error::input(format!("{} names no folder", request.out.display())))?;
+    let mut manifest = manifest(request.config, name)?;
     let stages = request.config.network.sampling.stages as usize;
     if request.unet.len() != stages {
         let given = request.unet.len();
@@ -132,11 +134,16 @@ pub fn import(
     Ok(report)
 }
 
-fn manifest(request: &ImportRequest<'_>) -> Result<Manifest> {
-    let network = &request.config.network;
-    let scale = request.config.scale;
-    let name = request.out.file_name().map(|n| n.to_string_lossy().into_owned());
-    let name = name.ok_or_else(|| Error::input(format!("{} names no folder", request.out.display())))?;
+/// Checks every number of a configuration, before a network is made of it.
+///
+/// # Errors
+/// `Model`, naming the key, what it holds and what is possible.
+pub fn check_config(config: &PublishedConfig) -> Result<()> {
+    manifest(config, "imported".to_owned()).map(|_| ())
+}
+
+fn manifest(config: &PublishedConfig, name: String) -> Result<Manifest> {
+    let (network, scale) = (&config.network, config.scale);
     let lattice = network.lattice(scale);
     let manifest = Manifest {
         common: Common {

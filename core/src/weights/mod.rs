@@ -28,7 +28,8 @@ pub use find::{DEFAULT_MODEL, check_hashes, file_hash, find_model};
 pub use fold::{fold, share};
 pub use hash::HashWeights;
 pub use import::{
-    FIRST_STAGE_FILE, ImportProgress, ImportReport, ImportRequest, ImportedFile, expert_file, import,
+    FIRST_STAGE_FILE, ImportProgress, ImportReport, ImportRequest, ImportedFile, check_config, expert_file,
+    import,
 };
 pub use manifest::{Common, Defaults, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Network};
 pub use names::{Layout, Source, resolve};

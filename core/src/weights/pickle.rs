@@ -13,6 +13,8 @@ use crate::weights::source::elements;
 const MAX_OBJECTS: usize = 1 << 20;
 /// Longest tensor name accepted, in bytes.
 const MAX_NAME_BYTES: usize = 1024;
+/// Longest key of a storage; `torch.save` numbers them. Every tensor has a copy.
+const MAX_KEY_BYTES: usize = 64;
 const MAX_RANK: usize = 8;
 
 /// A tensor as the pickle describes it: a view of a storage.
@@ -252,6 +254,9 @@ impl<'a> Machine<'a> {
         };
         match (self.text(kind), self.object(storage_type), self.text(key), self.object(count)) {
             (Some("storage"), Object::Global(Global::Storage(dtype)), Some(key), Object::Int(count)) => {
+                if key.len() > MAX_KEY_BYTES {
+                    return Err(format!("has a storage whose key of {} bytes is no key", key.len()));
+                }
                 let elements =
                     u64::try_from(*count).map_err(|_| format!("has a storage of {count} elements"))?;
                 let object = Object::Storage { dtype: *dtype, name: key.into(), elements };

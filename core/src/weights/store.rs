@@ -101,18 +101,22 @@ impl Store {
         self.entries.get(name).map(|e| e.start as u64)
     }
 
-    /// Compares the tensors there are with those wanted, name by name.
+    /// Compares the tensors there are with those wanted, name by name: what passes can be read.
     ///
     /// # Errors
-    /// `Model`, naming the first that is missing, has another shape, or that nobody wants.
+    /// `Model`, naming the first that is missing, has another shape or type, or that nobody wants.
     pub fn expect<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a [usize])>) -> Result<()> {
         let mut unused: BTreeSet<&str> = self.entries.keys().map(String::as_str).collect();
         for (name, shape) in wanted {
             match self.tensor(name) {
                 None => return Err(missing(&self.place(), name, shape)),
                 Some(t) if t.shape != shape => return Err(mis_shaped(&self.place(), name, t.shape, shape)),
-                Some(_) => unused.remove(name),
-            };
+                Some(t) => {
+                    bytes_of(t.dtype)
+                        .map_err(|text| Error::model(format!("{}: tensor {name} {text}", self.place())))?;
+                    unused.remove(name);
+                }
+            }
         }
         // The trainer keeps the forward half of the first stage beside the weights.
         unused.retain(|name| !TRAINING_ONLY.contains(name));
@@ -148,13 +152,18 @@ impl WeightSource for Store {
     }
 }
 
+/// Bytes of a value that is read as f32; the error continues a sentence that begins with the tensor's name.
+fn bytes_of(dtype: Dtype) -> std::result::Result<usize, String> {
+    match dtype {
+        Dtype::F16 | Dtype::BF16 => Ok(2),
+        Dtype::F32 => Ok(4),
+        other => Err(format!("holds {other:?}, wanted F16, BF16 or F32")),
+    }
+}
+
 /// `wanted` values of `dtype` as f32; the error continues a sentence that begins with the tensor's name.
 pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8], wanted: usize) -> std::result::Result<Vec<f32>, String> {
-    let size = match dtype {
-        Dtype::F16 | Dtype::BF16 => 2,
-        Dtype::F32 => 4,
-        other => return Err(format!("holds {other:?}, wanted F16, BF16 or F32")),
-    };
+    let size = bytes_of(dtype)?;
     if wanted.checked_mul(size) != Some(bytes.len()) {
         return Err(format!("has {} bytes, wanted {wanted} values of {size}", bytes.len()));
     }

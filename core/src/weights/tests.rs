@@ -59,6 +59,11 @@ fn three_types_are_read_as_f32() {
         let text = store.read_f32(name, shape).unwrap_err().to_string();
         assert!(words.iter().all(|w| text.contains(w)) && text.contains("a.safetensors"), "{text}");
     }
+    // What could not be read is found before anything is.
+    let expect =
+        |name, shape: &'static [usize]| store.expect([(name, shape)].into_iter()).unwrap_err().to_string();
+    assert!(expect("i", &[]).contains("tensor i holds I64, wanted F16, BF16 or F32"));
+    assert!(expect("h", &[3]).contains("is not part of the network"));
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 #![allow(unsafe_code, reason = "a job outlives its borrow for the time of one call")]
 
+use crate::threads::Worker;
 use std::cell::UnsafeCell;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 /// What runs: number of the task, number of the thread.
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
@@ -86,7 +87,7 @@ impl Shared {
 /// A fixed number of threads that work through numbered tasks.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<Worker>,
     busy: Mutex<()>,
 }
 
@@ -96,7 +97,7 @@ pub(crate) struct TaskPanicked;
 
 impl Pool {
     /// Threads of this name, for tools and tests.
-    pub(crate) const THREAD_NAME: &str = "ssmoesr-cpu";
+    pub(crate) const THREAD_NAME: &CStr = c"ssmoesr-cpu";
 
     /// `threads` in all: the caller of [`Pool::run`] is one of them. Fewer where the system gives no more.
     pub(crate) fn new(threads: usize) -> Self {
@@ -123,10 +124,10 @@ impl Pool {
                     shared.work(seen, thread);
                 }
             };
-            match std::thread::Builder::new().name(Self::THREAD_NAME.to_owned()).spawn(body) {
-                Ok(handle) => workers.push(handle),
+            match Worker::start(Self::THREAD_NAME, body) {
+                Ok(worker) => workers.push(worker),
                 Err(e) => {
-                    log::warn!("the system gives {thread} threads of {threads}: {e}");
+                    log::warn!("{thread} threads of {threads}: {e}");
                     break;
                 }
             }
@@ -195,9 +196,8 @@ impl Drop for Pool {
             self.shared.state.store(next << (2 * BITS), Ordering::Release);
         }
         self.shared.wake.notify_all();
-        for worker in self.workers.drain(..) {
-            let _ = worker.join();
-        }
+        // Waits for each.
+        self.workers.clear();
     }
 }
 

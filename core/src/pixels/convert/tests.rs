@@ -29,9 +29,9 @@ fn noisy(format: PixelFormat, w: u32, h: u32, color: ColorInfo) -> Frame {
                 *byte = 255;
             }
         }
-        if let Some(deep) = planar(format).filter(|p| p.bits > 8) {
+        if let Some(deep) = planar(format).filter(|p| (9..=16).contains(&p.bits)) {
             for code in frame.plane_mut(p).as_chunks_mut::<2>().0 {
-                *code = ((u16::from_ne_bytes(*code) & deep.top()) << deep.shift).to_ne_bytes();
+                *code = ((u16::from_ne_bytes(*code) & deep.top() as u16) << deep.shift).to_ne_bytes();
             }
         }
         if format.sample_bytes() == 4 {
@@ -51,7 +51,7 @@ fn round_trip(frame: &Frame) -> Frame {
 }
 
 #[test]
-fn colours_come_back_unchanged() {
+fn formats_without_chroma_come_back_unchanged() {
     let mut seen = 0;
     for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_yuv()) {
         for (w, h) in SIZES {
@@ -60,7 +60,7 @@ fn colours_come_back_unchanged() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 21 * SIZES.len());
+    assert_eq!(seen, 23 * SIZES.len());
 }
 
 #[test]
@@ -89,6 +89,24 @@ fn channels_land_where_the_format_says() {
         let (rgb, alpha) = to_canvas(&frame).unwrap();
         assert_eq!(rgb.data(), [1.0, 0.2, 0.0], "{format:?}");
         assert_eq!(alpha.map(|a| a.data()[0]), format.has_alpha().then_some(0.4), "{format:?}");
+    }
+}
+
+#[test]
+fn planes_are_in_the_order_of_the_name() {
+    let samples = [0.25f32, 0.5, 0.75, 0.125].map(f32::to_ne_bytes);
+    let planes: Vec<_> = samples.iter().map(|data| PlaneRef { data, stride: 4 }).collect();
+    for (format, alpha) in [(PixelFormat::RgbPF32, None), (PixelFormat::RgbaPF32, Some(0.125))] {
+        let planes = planes[..format.planes()].to_vec();
+        let frame = FrameRef::new(format, 1, 1, ColorInfo::default(), planes).unwrap();
+        let (rgb, opacity) = to_canvas(&frame).unwrap();
+        assert_eq!((rgb.data(), opacity.map(|a| a.data()[0])), (&[0.25, 0.5, 0.75][..], alpha));
+        // Alpha that is not given is opaque.
+        let mut out = Frame::new(format, 1, 1, ColorInfo::default()).unwrap();
+        to_frame(&rgb, None, &mut out.view_mut()).unwrap();
+        for (p, want) in [0.25f32, 0.5, 0.75, 1.0].into_iter().enumerate().take(format.planes()) {
+            assert_eq!(out.plane(p), want.to_ne_bytes(), "{format:?} plane {p}");
+        }
     }
 }
 
