@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a target and a test fail by panicking")]
 
 pub(crate) mod loader;
-#[path = "../../tests/models.rs"]
+#[path = "../../tests/made_models.rs"]
 mod models;
 pub(crate) mod picture;
 
