@@ -210,6 +210,7 @@ typedef struct ssmoesr_options {
     uint32_t steps;         /* 1..1000 sampling steps. Default 0: the model's own */
     uint32_t tile_size;     /* 1..4096 input pixels. Default 0: by memory */
     uint32_t threads;       /* 1..1024. Default 0: SSMOESR_THREADS, else all processors */
+    const char *tile_mode;  /* "joint": tiles are merged after every step; "independent": at the end. NULL: joint */
 } ssmoesr_options;
 
 /* Sets every option to its default. `struct_size` is sizeof(ssmoesr_options). Zero bytes are no substitute: fidelity 0

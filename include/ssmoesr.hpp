@@ -80,7 +80,7 @@ inline ssmoesr_status check(ssmoesr_status status)
 
 // Options with texts of their own; the fields are those of ssmoesr_options. Empty texts leave the choice open.
 struct Options {
-    std::string model, device, sampler, colour_fix;
+    std::string model, device, sampler, colour_fix, tile_mode;
     uint64_t seed;
     double fidelity, eta;
     uint32_t scale, steps, tile_size, threads;
@@ -105,6 +105,7 @@ struct Options {
         c.device = device.empty() ? nullptr : device.c_str();
         c.sampler = sampler.empty() ? nullptr : sampler.c_str();
         c.colour_fix = colour_fix.empty() ? nullptr : colour_fix.c_str();
+        c.tile_mode = tile_mode.empty() ? nullptr : tile_mode.c_str();
         c.seed = seed;
         c.fidelity = fidelity;
         c.eta = eta;

@@ -24,13 +24,17 @@ pub(crate) struct RawOptions {
     steps: u32,
     tile_size: u32,
     threads: u32,
+    tile_mode: *const c_char,
 }
 
 #[allow(unsafe_code, reason = "a promise about memory")]
 // SAFETY: pointers that are not followed without a look, and numbers; `struct_size` first.
 unsafe impl Versioned for RawOptions {
     const NAME: &'static str = "ssmoesr_options";
-    const SIZES: &'static [usize] = &[offset_of!(Self, threads) + size_of::<u32>()];
+    const SIZES: &'static [usize] = &[
+        offset_of!(Self, threads) + size_of::<u32>(),
+        offset_of!(Self, tile_mode) + size_of::<*const c_char>(),
+    ];
 
     fn defaults() -> Self {
         let o = Options::default();
@@ -47,6 +51,7 @@ unsafe impl Versioned for RawOptions {
             steps: o.steps,
             tile_size: o.tile_size,
             threads: o.threads,
+            tile_mode: ptr::null(),
         }
     }
 }
@@ -80,13 +85,14 @@ pub(crate) unsafe fn read(options: *const RawOptions, otherwise: &Options) -> Ou
     // SAFETY: the caller's promise.
     let raw = unsafe { sized::read(options) }.map_err(|e| e.of("options"))?;
     let mut o = Options::default();
-    // SAFETY: the caller's promise, four times.
+    // SAFETY: the caller's promise, five times.
     unsafe {
         // An empty name is none, as for the command and the element.
         o.model = text("model", raw.model)?.filter(|m| !m.is_empty());
         o.device = text("device", raw.device)?.unwrap_or(o.device);
         o.sampler = text("sampler", raw.sampler)?.unwrap_or_default();
         o.colour_fix = text("colour_fix", raw.colour_fix)?.unwrap_or_default();
+        o.tile_mode = text("tile_mode", raw.tile_mode)?.unwrap_or(o.tile_mode);
     }
     o.seed = raw.seed;
     o.fidelity = raw.fidelity;

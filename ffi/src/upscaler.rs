@@ -76,11 +76,11 @@ unsafe extern "C" fn new(options: *const RawOptions, upscaler: *mut *mut Opaque)
         reserve::check()?;
         // SAFETY: the header asks for NULL or options that were set up.
         let options = unsafe { options::read(options, &Options::default()) }?;
-        let core = Upscaler::new(&options)?;
+        let core = Upscaler::shared(&options)?;
         let model = core.model();
         log::info!("model {} {} on device {}", model.name, model.version, core.device());
         let device = CString::new(core.device()).unwrap_or_default();
-        let handle = Handle { upscaler: Arc::new(core), options, cancel: CancelToken::new(), device };
+        let handle = Handle { upscaler: core, options, cancel: CancelToken::new(), device };
         // SAFETY: as above.
         unsafe { *upscaler = Box::into_raw(Box::new(handle)).cast() };
         Ok(OK)

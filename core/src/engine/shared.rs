@@ -4,9 +4,8 @@ use super::inspect::locate;
 use super::upscaler::Upscaler;
 use crate::error::Result;
 use crate::options::Options;
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What two requests must have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +18,8 @@ struct Key {
 /// One upscaler, or the room for it: whoever holds the lock may be loading.
 type Room = Arc<Mutex<Weak<Upscaler>>>;
 
-static ROOMS: LazyLock<Mutex<HashMap<Key, Room>>> = LazyLock::new(Mutex::default);
+/// A handful at most. Empty, it holds no memory: a library that is unloaded leaves nothing behind.
+static ROOMS: Mutex<Vec<(Key, Room)>> = Mutex::new(Vec::new());
 
 impl Upscaler {
     /// The upscaler of this process for the model, device and threads that `options` name: the one in use, or a new
@@ -34,22 +34,46 @@ impl Upscaler {
         let key = Key { folder, device: options.device.clone(), threads: options.threads };
         let room = {
             let mut rooms = ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
-            // Rooms that nobody is in: an upscaler that ended, and no one waits.
-            rooms.retain(|_, room| Arc::strong_count(room) > 1 || is_in_use(room));
-            Arc::clone(rooms.entry(key).or_default())
+            match rooms.iter().find(|(k, _)| *k == key) {
+                Some((_, room)) => Arc::clone(room),
+                None => {
+                    let room = Room::default();
+                    rooms.push((key, Arc::clone(&room)));
+                    room
+                }
+            }
         };
         let mut held = room.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(upscaler) = held.upgrade() {
             return Ok(upscaler);
         }
-        let upscaler = Arc::new(Self::new(options)?);
-        *held = Arc::downgrade(&upscaler);
-        Ok(upscaler)
+        let made = Self::new(options).map(Arc::new);
+        match &made {
+            Ok(upscaler) => *held = Arc::downgrade(upscaler),
+            Err(_) => {
+                drop(held);
+                drop(room);
+                leave_empty_rooms();
+            }
+        }
+        made
     }
 }
 
-fn is_in_use(room: &Room) -> bool {
-    room.try_lock().map_or(true, |held| held.strong_count() > 0)
+impl Drop for Upscaler {
+    fn drop(&mut self) {
+        leave_empty_rooms();
+    }
+}
+
+/// Lets rooms go in which there is no upscaler and for which nobody waits.
+fn leave_empty_rooms() {
+    let mut rooms = ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
+    let in_use = |room: &Room| room.try_lock().map_or(true, |held| held.strong_count() > 0);
+    rooms.retain(|(_, room)| Arc::strong_count(room) > 1 || in_use(room));
+    if rooms.is_empty() {
+        *rooms = Vec::new();
+    }
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Planar {
     pub(crate) fn code_bytes(&self) -> usize {
         match self.bits {
             ..=8 => 1,
-            ..=16 => 2,
+            9..=16 => 2,
             _ => 4,
         }
     }

@@ -22,7 +22,7 @@ fn codes(range: Range, planar: &Planar) -> Codes {
     match range {
         Range::Limited => Codes { luma: (16.0 * unit, 219.0 * unit), chroma: (128.0 * unit, 224.0 * unit) },
         Range::Full => {
-            let top = f32::from(planar.top());
+            let top = planar.top();
             Codes { luma: (0.0, top), chroma: (128.0 * unit, top) }
         }
     }

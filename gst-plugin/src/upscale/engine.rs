@@ -153,10 +153,10 @@ pub(super) fn request(key: Key, options: Options, receiver: Receiver) {
 }
 
 fn load(options: &Options) -> Loaded {
-    let made = catch_unwind(AssertUnwindSafe(|| Upscaler::new(options)));
+    let made = catch_unwind(AssertUnwindSafe(|| Upscaler::shared(options)));
     match made {
         Ok(Ok(upscaler)) => Ok(Arc::new(Engine {
-            upscaler: Arc::new(upscaler),
+            upscaler,
             busy: Mutex::new(false),
             freed: Condvar::new(),
             users: AtomicU32::new(0),
