@@ -327,6 +327,35 @@ mod with_model {
         assert_eq!(room.files(), ["a.png"]);
     }
 
+    /// A process that may have little memory takes smaller tiles, or says what is missing. It never aborts.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn little_memory_makes_small_tiles_or_a_clear_line() {
+        let room = Room::new();
+        let input = room.put("a.png", &picture(FileKind::Png, PixelFormat::Rgb8, 300, 300));
+        let with = |kib: u32| {
+            let program = command().get_program().to_owned();
+            Command::new("sh")
+                .args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\"")])
+                .arg(program)
+                .args(["upscale", "--force", "--threads", "1"])
+                .arg(&input)
+                .arg(room.path("b.png"))
+                .output()
+                .unwrap()
+        };
+        // A tile of the whole picture wants 330 MiB.
+        for kib in [1_000_000, 330_000] {
+            let output = with(kib);
+            good(&output);
+            assert_eq!(read_picture(&room.path("b.png")).unwrap().frame.width(), 1200);
+        }
+        std::fs::remove_file(room.path("b.png")).unwrap();
+        let output = with(130_000);
+        refused(&output, 1, &["MiB", "smallest tiles", "address space"]);
+        assert_eq!(room.files(), ["a.png"]);
+    }
+
     #[test]
     fn a_plan_and_a_measurement_are_numbers() {
         let room = Room::new();
@@ -342,7 +371,8 @@ mod with_model {
         assert_eq!(plan["output"], serde_json::json!([320, 240]));
         assert!(plan["tiles"] == 1 && plan["working_bytes"].as_u64().unwrap() > 100_000, "{plan}");
         let table = text(&["plan", path, "--tile-size", "96"]);
-        assert!(table.contains("160x120") && table.contains("MiB"), "{table}");
+        assert!(table.contains("160x120") && table.contains("MiB") && table.contains("time"), "{table}");
+        assert!(plan["seconds"].as_f64().unwrap() > 0.0, "{plan}");
         let small = ["bench", "--width", "16", "--height", "16", "--runs", "1"];
         let report: serde_json::Value =
             serde_json::from_str(&text(&[small.as_slice(), &["--json"]].concat())).unwrap();

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ssmoesr_core::{FramePlan, Upscaler, read_picture};
+use ssmoesr_core::{CancelToken, FramePlan, Upscaler, read_picture};
 
 use crate::args::PlanArgs;
 
@@ -10,7 +10,9 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let frame = read_picture(&args.input)?.frame;
     let upscaler = Upscaler::new(&args.options.0)?;
     let plan = upscaler.plan(frame.width(), frame.height(), &args.options.0)?;
-    let text = if args.json { json(&plan) } else { table((frame.width(), frame.height()), &plan) };
+    let seconds = upscaler.estimate(&plan, &args.options.0, &CancelToken::new())?.map(|d| d.as_secs_f64());
+    let text =
+        if args.json { json(&plan, seconds) } else { table((frame.width(), frame.height()), &plan, seconds) };
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
@@ -18,13 +20,19 @@ fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 
-fn table((width, height): (u32, u32), plan: &FramePlan) -> String {
+fn table((width, height): (u32, u32), plan: &FramePlan, seconds: Option<f64>) -> String {
+    let time = match seconds {
+        Some(s) if s < 120.0 => format!("about {s:.1} s on this machine"),
+        Some(s) => format!("about {:.0} min on this machine", s / 60.0),
+        None => "not known before the first tile".to_owned(),
+    };
     format!(
         "picture      {width}x{height} -> {}x{}\n\
          tiles        {} of {}x{} pixels of the input\n\
          steps        {}: {} runs of the denoiser, {} of the decoder\n\
          memory       {} MiB for the picture, {} MiB for a tile, besides the weights\n\
-         operations   {:.1} GFLOP\n",
+         operations   {:.1} GFLOP\n\
+         time         {time}\n",
         plan.output.0,
         plan.output.1,
         plan.tiles,
@@ -39,7 +47,7 @@ fn table((width, height): (u32, u32), plan: &FramePlan) -> String {
     )
 }
 
-fn json(plan: &FramePlan) -> String {
+fn json(plan: &FramePlan, seconds: Option<f64>) -> String {
     let all = serde_json::json!({
         "output": [plan.output.0, plan.output.1],
         "tile": [plan.tile.0, plan.tile.1],
@@ -48,6 +56,7 @@ fn json(plan: &FramePlan) -> String {
         "working_bytes": plan.working_bytes,
         "frame_bytes": plan.frame_bytes,
         "gflop": plan.gflop,
+        "seconds": seconds,
     });
     format!("{all}\n")
 }

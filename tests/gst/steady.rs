@@ -30,6 +30,9 @@ fn a_still_clip_stands_still() {
     let mut h = vivid("stable");
     let frames: Vec<_> = (0..3).map(|_| push(&mut h, pattern(16 * 12))).collect();
     assert!(frames[0] == frames[1] && frames[1] == frames[2]);
+    // And is computed once: four steps and the decoder, of three frames.
+    let element = h.element().unwrap();
+    assert_eq!((stat(&element, "tiles"), stat(&element, "tiles-reused")), (15, 10));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a frame will take, in plain numbers, before anything is computed.
 
+use super::cancel::CancelToken;
 use super::plans::{Part, Plans};
 use super::settings::{ColourFix, Settings};
 use super::upscaler::Upscaler;
@@ -7,7 +8,10 @@ use crate::error::{Error, Result};
 use crate::graph::{Plan, dump};
 use crate::model;
 use crate::options::Options;
+use crate::pixels::{ColorInfo, Frame, PixelFormat};
 use crate::tiles::TileGrid;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 /// How a frame will be enlarged.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +34,9 @@ pub struct FramePlan {
     /// Floating-point operations in 10^9.
     pub gflop: f64,
 }
+
+/// Side of the picture whose time is taken for an estimate: large enough for the kernels, too small to wait for.
+const PROBE_SIDE: u32 = 96;
 
 impl FramePlan {
     /// Bytes of a call besides frames as the host holds them and weights.
@@ -77,6 +84,34 @@ impl Upscaler {
             frame_bytes,
             gflop,
         })
+    }
+
+    /// How long the planned frame will take here: two small pictures are enlarged, and the time of the second is scaled
+    /// by the operations. Nothing where the network needs tiles of one size, which may take minutes each.
+    ///
+    /// # Errors
+    /// As [`Upscaler::run`].
+    pub fn estimate(
+        &self,
+        plan: &FramePlan,
+        options: &Options,
+        cancel: &CancelToken,
+    ) -> Result<Option<Duration>> {
+        if !self.may_shrink(options.scale as usize) {
+            return Ok(None);
+        }
+        let (side, large) = (PROBE_SIDE, PROBE_SIDE * options.scale);
+        let small = Frame::new(PixelFormat::Rgb8, side, side, ColorInfo::default())?;
+        let mut large = Frame::new(PixelFormat::Rgb8, large, large, ColorInfo::default())?;
+        let mut took = Duration::ZERO;
+        for _ in 0..2 {
+            let started = Instant::now();
+            let mut progress = |_| ControlFlow::Continue(());
+            self.run(&small.view(), &mut large.view_mut(), options, &mut progress, cancel)?;
+            took = started.elapsed();
+        }
+        let per_gflop = took.as_secs_f64() / self.plan(side, side, options)?.gflop.max(f64::MIN_POSITIVE);
+        Ok(Duration::try_from_secs_f64(per_gflop * plan.gflop).ok())
     }
 
     /// Bytes of everything that follows the picture's size, at its peak, for a picture padded to the lattice.

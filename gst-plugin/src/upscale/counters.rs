@@ -19,6 +19,8 @@ pub(super) struct Counters {
     pub(super) resets: u64,
     /// The same, because of a cut.
     pub(super) cuts: u64,
+    /// Tiles so far, and those whose result was taken from the frame before.
+    pub(super) tiles: (u64, u64),
     last: Duration,
     total: Duration,
 }
@@ -45,6 +47,8 @@ impl Counters {
             .field("cancelled", self.cancelled)
             .field("resets", self.resets)
             .field("scene-resets", self.cuts)
+            .field("tiles", self.tiles.0)
+            .field("tiles-reused", self.tiles.1)
             .field("last-frame-ms", ms(self.last))
             .field("average-frame-ms", ms(average))
             .field("engine-users", users)

@@ -261,9 +261,14 @@ impl Upscale {
         match result {
             Ok(()) => {
                 running.number += 1;
+                let stats = running.stream.stats();
                 *lock(&self.running) = Some(running);
                 let took = started.elapsed();
-                let frames = lock(&self.counters).computed(took);
+                let frames = {
+                    let mut counters = lock(&self.counters);
+                    counters.tiles = (stats.tiles, stats.reused);
+                    counters.computed(took)
+                };
                 let (element, info) = (self.obj(), &negotiated.input.info);
                 self.reports.tell_latency(&element, took);
                 if options.device == "auto" && engine.upscaler().device() == "cpu" {
