@@ -249,7 +249,8 @@ typedef struct ssmoesr_upscaler ssmoesr_upscaler;
 #define ssmoesr_upscaler_new SSMOESR_GLUE(ssmoesr_upscaler_new, SSMOESR_API_VERSION)
 
 /* Opens the model and the device that `options` name; NULL is taken for the defaults. The other options become the
- * upscaler's own, for calls without options. On failure *upscaler is NULL.
+ * upscaler's own, for calls without options. Upscalers of the same folder, device and threads share weights and working
+ * memory and take turns; each is cancelled and freed by itself. On failure *upscaler is NULL.
  * Errors: ARGUMENT, OPTION, MODEL, DEVICE, LIMIT, IO. */
 ssmoesr_status ssmoesr_upscaler_new(const ssmoesr_options *options, ssmoesr_upscaler **upscaler);
 

@@ -80,12 +80,39 @@ static void options(void)
     WITH(o.device = "toaster", SSMOESR_ERROR_OPTION, "toaster");
     WITH(o.sampler = "random", SSMOESR_ERROR_OPTION, "random");
     WITH(o.colour_fix = "rainbow", SSMOESR_ERROR_OPTION, "rainbow");
+    WITH(o.tile_mode = "sideways", SSMOESR_ERROR_OPTION, "sideways");
     WITH(o.model = "\xff\xfe", SSMOESR_ERROR_OPTION, "UTF-8");
     WITH(o.model = "no-such-model", SSMOESR_ERROR_MODEL, "no-such-model");
     memset(endless, 'x', sizeof endless - 1);
     WITH(o.model = endless, SSMOESR_ERROR_MODEL, "xxx");
     CHECK(strlen(ssmoesr_last_error()) <= 1023);
     FAILS(ssmoesr_upscaler_new(NULL, NULL), SSMOESR_ERROR_ARGUMENT, "upscaler");
+}
+
+/* A program that was compiled before ssmoesr_options had its last field: what lies behind its struct is its own. */
+static void older_options(void)
+{
+    struct older {
+        size_t struct_size;
+        const char *model, *device, *sampler, *colour_fix;
+        uint64_t seed;
+        double fidelity, eta;
+        uint32_t scale, steps, tile_size, threads;
+    };
+    union {
+        struct older older;
+        ssmoesr_options now;
+    } o;
+    ssmoesr_upscaler *u = NULL;
+
+    CHECK(sizeof o.older < sizeof o.now && offsetof(ssmoesr_options, tile_mode) == sizeof o.older);
+    memset(&o, 0xA5, sizeof o);
+    CHECK(ssmoesr_options_init(&o.now, sizeof o.older) == SSMOESR_OK && o.older.struct_size == sizeof o.older);
+    CHECK(o.older.threads == 0 && ((unsigned char *)&o)[sizeof o.older] == 0xA5);
+    CHECK(ssmoesr_upscaler_new(&o.now, &u) == SSMOESR_OK);
+    ssmoesr_upscaler_free(&u);
+    o.older.scale = 5;
+    FAILS(ssmoesr_upscaler_new(&o.now, &u), SSMOESR_ERROR_OPTION, "scale");
 }
 
 static void broken_models(int count, char **folders)
@@ -385,6 +412,7 @@ int main(int argc, char **argv)
     versions();
     structs();
     options();
+    older_options();
     broken_models(argc - 1, argv + 1);
     CHECK(ssmoesr_upscaler_new(NULL, &u) == SSMOESR_OK && u != NULL);
     queries(u);
