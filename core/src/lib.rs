@@ -54,5 +54,6 @@ pub use files::{
 pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
+    enlarge_plane,
 };
 pub use weights::{ImportProgress, ImportReport, ImportedFile, Layout};
