@@ -6,28 +6,36 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 IN ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
-# library, command, element, model, docs; nothing means all.
+# library, command, element, gimp, model, docs; nothing means all.
 PARTS ?=
 
-.PHONY: help demo test test-training fuzz check fmt clippy doc deny build install uninstall
+.PHONY: help demo test test-gimp3 test-training fuzz check fmt clippy doc deny build install install-gimp uninstall
 
 help:
 	@echo 'make demo [IN=clip.mp4] [FRAMES=24] [SCALE=4]   enlarge a clip into out/'
 	@echo 'make test                                       build and run every test'
+	@echo 'make test-gimp3                                 the GIMP plug-in in GIMP 3.0 and 3.2 (root; makes two Debian systems)'
 	@echo 'make check                                      formatting, clippy, documentation, cargo deny'
 	@echo 'make test-training                              the tests of the training code (PyTorch)'
 	@echo 'make fuzz [FUZZ_SECONDS=60]                     each fuzz target for so long (cargo-fuzz)'
-	@echo 'make build                                      command, element and C library, in target/release'
+	@echo 'make build                                      command, element, GIMP plug-in and C library, in target/release'
 	@echo 'make install [PREFIX=/usr/local] [DESTDIR=] [PARTS=]   install what was built; make uninstall'
+	@echo 'make install-gimp                               the plug-in into the profile of each of your GIMPs'
 
 build:
 	@scripts/setup.sh build
 	$(CARGO) build --release --locked -p ssmoesr-cli -p gst-plugin-ssmoesr
-	@# Alone: the others switch on parts of core that the C library does without.
+	@# Alone: the others switch on parts of core that these do without.
 	$(CARGO) build --release --locked -p ssmoesr-ffi
+	$(CARGO) build --release --locked -p ssmoesr-gimp
 
 install uninstall:
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh $@ $(PARTS)
+
+install-gimp:
+	@scripts/setup.sh build
+	$(CARGO) build --release --locked -p ssmoesr-gimp
+	@$${CARGO_TARGET_DIR:-target}/release/ssmoesr-gimp --install
 
 demo:
 	@scripts/setup.sh demo
@@ -37,6 +45,10 @@ demo:
 test:
 	@scripts/setup.sh test
 	$(CARGO) test --workspace --locked
+
+test-gimp3:
+	@scripts/setup.sh test gimp3
+	@scripts/test-gimp3.sh
 
 test-training:
 	@scripts/test-training.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install.sh install|uninstall [PART ...]: puts what was built below DESTDIR and PREFIX, or takes it away again.
-# Parts: library command element model docs; all where none is named. BUILT is where cargo put the release build.
+# Parts: library command element gimp model docs; all where none is named. BUILT is where cargo put the release build.
 # Pages of the manual and completions are printed by the command: where it was built for another machine, SSMOESR names
 # one that runs here.
 set -euo pipefail
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 action=$1
 shift
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(library command element model docs)
+[ ${#parts[@]} -gt 0 ] || parts=(library command element gimp model docs)
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-$prefix/lib}
 includedir=${INCLUDEDIR:-$prefix/include}
@@ -64,6 +64,10 @@ list() {
         echo "completions fish $fish_completions/ssmoesr.fish"
         ;;
     element) echo "755 $(find_built libgstssmoesr.so) $libdir/gstreamer-1.0/libgstssmoesr.so" ;;
+    gimp)
+        # Any user's `ssmoesr-gimp --install` puts it where GIMP looks.
+        echo "755 $(find_built ssmoesr-gimp) $prefix/bin/ssmoesr-gimp"
+        ;;
     model)
         for file in models/*/*; do
             echo "644 $file $share/ssmoesr/$file"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs and is not there: setup.sh build|demo|test|fuzz|training|deny|curl ...
+# Installs what a task needs and is not there: setup.sh build|demo|test|fuzz|gimp3|desktop|training|deny|curl ...
 # On Debian and its children by apt, through sudo where not root; elsewhere it says what is needed.
 set -euo pipefail
 
@@ -10,9 +10,11 @@ for task in "$@"; do
     build) ;;
     demo) packages+=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
         gstreamer1.0-plugins-ugly gstreamer1.0-libav) ;;
-    test) packages+=(abigail-tools binutils clang g++ git valgrind gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+    test) packages+=(abigail-tools binutils clang g++ gimp git valgrind gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
         gstreamer1.0-plugins-ugly gstreamer1.0-libav) ;;
     fuzz) packages+=(g++) ;;
+    desktop) packages+=(gimp imagemagick openbox procps python3 x11-utils xdotool xvfb) ;;
+    gimp3) packages+=(debootstrap) ;;
     training) packages=(python3-torch python3-numpy python3-pil python3-scipy) rust=no ;;
     curl) packages=(ca-certificates curl) rust=no ;;
     deny) packages=(python3-venv) rust=no ;;

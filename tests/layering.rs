@@ -349,7 +349,7 @@ fn the_tables_name_what_there_is() {
 
 #[test]
 fn hosts_use_the_face() {
-    for host in ["cli", "ffi", "gst-plugin"] {
+    for host in ["cli", "ffi", "gimp-plugin", "gst-plugin"] {
         let src = root().join(host).join("src");
         let files = sources(&src);
         assert!(!files.is_empty());

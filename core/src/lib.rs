@@ -55,6 +55,7 @@ pub use files::{
 pub use options::{OptionInfo, Options, option_table};
 pub use pixels::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
+    enlarge_plane,
 };
 pub use threads::Worker;
 pub use weights::{ImportProgress, ImportReport, ImportedFile, Layout};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 pub(super) fn model_roots() -> Vec<PathBuf> {
     let mut roots = Vec::new();
     if let Some(folder) = object_folder() {
-        // bin/ssmoesr, lib/libssmoesr.so, lib/<triplet>/gstreamer-1.0/libgstssmoesr.so, GIMP's plug-ins folder.
-        roots.extend(folder.ancestors().skip(1).take(5).map(|up| up.join("share/ssmoesr/models")));
+        // A plug-in with its model in one folder (GIMP), bin/ssmoesr, lib/libssmoesr.so,
+        // lib/<triplet>/gstreamer-1.0/libgstssmoesr.so.
+        roots.extend(folder.ancestors().take(6).map(|up| up.join("share/ssmoesr/models")));
     }
     roots.extend(["/usr/local/share/ssmoesr/models", "/usr/share/ssmoesr/models"].map(PathBuf::from));
     roots.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models"));

@@ -78,6 +78,10 @@ impl Canvas {
     pub(crate) fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
+    /// Gives all samples away.
+    pub(crate) fn into_data(self) -> Vec<f32> {
+        self.data
+    }
     pub(crate) fn plane(&self, channel: usize) -> &[f32] {
         let n = self.width * self.height;
         &self.data[channel * n..][..n]

@@ -13,3 +13,4 @@ mod yuv;
 pub use frame::{
     ChromaSiting, ColorInfo, Frame, FrameMut, FrameRef, Matrix, PixelFormat, PlaneMut, PlaneRef, Range,
 };
+pub use resample::enlarge_plane;

@@ -91,6 +91,30 @@ fn room(line: &mut Vec<f32>, len: usize) -> Result<()> {
     Ok(())
 }
 
+/// Enlarges one plane of `width` x `height` samples by `factor` (4 or 8) as [`Upscaler::run`](crate::Upscaler::run) does
+/// with alpha: bicubic, half-pixel centres, edges replicated. For what hosts keep beside a picture, masks above all.
+/// Values may overshoot those given; nothing is clipped.
+///
+/// # Errors
+/// `Input` where the number of samples does not fit the size, `Option` for another factor, `Limit` where the memory
+/// cannot be had.
+pub fn enlarge_plane(samples: &[f32], width: u32, height: u32, factor: u32) -> Result<Vec<f32>> {
+    let (w, h) = (width as usize, height as usize);
+    if w == 0 || h == 0 || w.checked_mul(h) != Some(samples.len()) {
+        return Err(Error::input(format!(
+            "{} samples do not make a plane of {width}x{height}",
+            samples.len()
+        )));
+    }
+    if factor != 4 && factor != 8 {
+        return Err(Error::option(format!("a plane is to be enlarged {factor} times, possible: 4 or 8")));
+    }
+    let mut plane = Canvas::new(1, w, h)?;
+    plane.data_mut().copy_from_slice(samples);
+    let factor = factor as usize;
+    Ok(bicubic_up(&plane, factor, 0..h * factor)?.into_data())
+}
+
 fn up<const F: usize>(src: &Canvas, rows: Range<usize>, out: &mut Canvas, top: usize, line: &mut [f32]) {
     let weights = phases::<F>();
     let (w, h) = (src.width(), src.height());
@@ -168,6 +192,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn planes_of_hosts_are_enlarged_the_same_way() {
+        let src = noise(1, 5, 4);
+        for factor in [4, 8] {
+            let large = enlarge_plane(src.data(), 5, 4, factor).unwrap();
+            assert_eq!(large, bicubic_up(&src, factor as usize, 0..4 * factor as usize).unwrap().data());
+        }
+        assert!(enlarge_plane(src.data(), 4, 4, 4).is_err());
+        assert!(enlarge_plane(&[], 0, 4, 4).is_err());
+        assert!(enlarge_plane(src.data(), 5, 4, 3).unwrap_err().to_string().contains("4 or 8"));
     }
 
     #[test]
