@@ -32,6 +32,7 @@ functions! {
         gimp_layer_get_mask: unsafe extern "C" fn(H) -> H,
         gimp_layer_get_apply_mask: Get<H>,
         gimp_layer_create_mask: unsafe extern "C" fn(H, c_int) -> H,
+        gimp_layer_set_edit_mask: unsafe extern "C" fn(H, c_int) -> c_int,
         gimp_layer_add_mask: unsafe extern "C" fn(H, H) -> c_int,
         gimp_layer_set_offsets: unsafe extern "C" fn(H, c_int, c_int) -> c_int,
         gimp_layer_new: unsafe extern "C" fn(H, Str, c_int, c_int, c_int, f64, c_int) -> H,

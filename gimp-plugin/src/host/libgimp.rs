@@ -397,6 +397,8 @@ impl<N: Names> Gimp for Host<N> {
                 return Err(refused("a mask for the result cannot be made"));
             }
             must((self.api.gimp_layer_add_mask)(layer, mask), "the new layer takes no mask")?;
+            // The next stroke, and the next run, shall be for the picture.
+            (self.api.gimp_layer_set_edit_mask)(layer, 0);
             Ok(self.names.item_number(mask))
         }
     }

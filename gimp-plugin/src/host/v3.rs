@@ -77,6 +77,7 @@ functions! {
         gimp_item_get_by_id: unsafe extern "C" fn(c_int) -> Ptr,
         gimp_item_id_is_valid: unsafe extern "C" fn(c_int) -> c_int,
         gimp_image_get_file: unsafe extern "C" fn(Ptr) -> Ptr,
+        gimp_image_get_imported_file: unsafe extern "C" fn(Ptr) -> Ptr,
         gimp_image_set_file: unsafe extern "C" fn(Ptr, Ptr) -> c_int,
         g_file_get_path: unsafe extern "C" fn(Ptr) -> Ptr,
         g_file_new_for_path: unsafe extern "C" fn(Str) -> Ptr,
@@ -132,7 +133,11 @@ impl Names for Objects {
     fn file(&self, image: Ptr) -> Option<PathBuf> {
         // SAFETY: file and string are ours until they are given back.
         unsafe {
-            let file = (self.new.gimp_image_get_file)(image);
+            // The first is there once the image was saved in GIMP's own format.
+            let mut file = (self.new.gimp_image_get_file)(image);
+            if file.is_null() {
+                file = (self.new.gimp_image_get_imported_file)(image);
+            }
             if file.is_null() {
                 return None;
             }
