@@ -15,35 +15,33 @@ use glib::prelude::*;
 use gst::prelude::PluginApiExt;
 
 glib::wrapper! {
-    /**
-     * SECTION:element-ssmoesr
-     * @title: ssmoesr
-     *
-     * Enlarges video 4 or 8 times with a diffusion network. Takes the place of `videoscale` in any pipeline: size,
-     * factor and formats are negotiated, everything else in the caps stays.
-     *
-     * ## Example launch line
-     * |[
-     * gst-launch-1.0 filesrc location=in.mp4 ! decodebin ! videoconvert ! ssmoesr scale=4 ! autovideosink
-     * ]|
-     *
-     * Computes in the streaming thread, one frame after the other; `queue ! ssmoesr ! queue` overlaps it with the rest
-     * of the pipeline. A flushing seek and the way to READY end the running frame at once; PAUSED and EOS wait for it.
-     * No frame is dropped unless `qos=true`. Live pipelines are told the time of a frame as latency.
-     *
-     * ## Messages
-     * PROGRESS `model-load` while the model is loaded; QOS with `qos=true`; WARNING for a frame that does not fit its
-     * caps, which is dropped, and where the CPU that `device=auto` chose is slower than the video; ERROR with what is
-     * wrong and what to do. With `post-messages=true`, after frames and at most 5 times a second, the element message
-     * `ssmoesr-progress`: `frames` (guint64), `timestamp` (guint64, of the frame's buffer), `frame-ms` (guint64).
-     *
-     * ## Statistics
-     * `stats` is an `application/x-ssmoesr-stats` of what was counted since READY: `frames`, `dropped-late`,
-     * `dropped-invalid`, `cancelled`, `resets`, `scene-resets`, `last-frame-ms`, `average-frame-ms` (guint64),
-     * `engine-users` (guint), `device`, `model` (gchararray).
-     *
-     * Since: 0.1.0
-     */
+    /// SECTION:element-ssmoesr
+    /// @title: ssmoesr
+    ///
+    /// Enlarges video 4 or 8 times with a diffusion network. Takes the place of `videoscale` in any pipeline: size,
+    /// factor and formats are negotiated, everything else in the caps stays.
+    ///
+    /// ## Example launch line
+    /// |[
+    /// gst-launch-1.0 filesrc location=in.mp4 ! decodebin ! videoconvert ! ssmoesr scale=4 ! autovideosink
+    /// ]|
+    ///
+    /// Computes in the streaming thread, one frame after the other; `queue ! ssmoesr ! queue` overlaps it with the rest
+    /// of the pipeline. A flushing seek and the way to READY end the running frame at once; PAUSED and EOS wait for it.
+    /// No frame is dropped unless `qos=true`. Live pipelines are told the time of a frame as latency.
+    ///
+    /// ## Messages
+    /// PROGRESS `model-load` while the model is loaded; QOS with `qos=true`; WARNING for a frame that does not fit its
+    /// caps, which is dropped, and where the CPU that `device=auto` chose is slower than the video; ERROR with what is
+    /// wrong and what to do. With `post-messages=true`, after frames and at most 5 times a second, the element message
+    /// `ssmoesr-progress`: `frames` (guint64), `timestamp` (guint64, of the frame's buffer), `frame-ms` (guint64).
+    ///
+    /// ## Statistics
+    /// `stats` is an `application/x-ssmoesr-stats` of what was counted since READY: `frames`, `dropped-late`,
+    /// `dropped-invalid`, `cancelled`, `resets`, `scene-resets`, `tiles`, `tiles-reused`, `last-frame-ms`, `average-frame-ms` (guint64),
+    /// `engine-users` (guint), `device`, `model` (gchararray).
+    ///
+    /// Since: 0.1.0
     pub struct Upscale(ObjectSubclass<imp::Upscale>)
         @extends gst_video::VideoFilter, gst_base::BaseTransform, gst::Element, gst::Object;
 }
