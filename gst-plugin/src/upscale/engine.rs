@@ -1,13 +1,14 @@
 //! Engines shared by the elements of a process, loaded once, each on a thread of its own.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use ssmoesr_core::{CancelToken, Error, ErrorKind, Options, Upscaler};
+use ssmoesr_core::{CancelToken, ColorInfo, Error, ErrorKind, Frame, Options, PixelFormat, Upscaler};
 
 /// How long a waiter sleeps before it looks at its cancel token, where nobody wakes it.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
@@ -152,8 +153,29 @@ pub(super) fn request(key: Key, options: Options, receiver: Receiver) {
     }
 }
 
+/// An upscaler whose weights are read and packed: the first frame would do it, where no flush can end it.
+fn warm(options: &Options) -> Result<Arc<Upscaler>, Error> {
+    let upscaler = Upscaler::shared(options)?;
+    // The published family keeps one expert at a time, so nothing would be won for much work.
+    if upscaler.model().family == "native" {
+        let scale = upscaler.model().scales.first().copied().unwrap_or(options.scale);
+        let mut options = options.clone();
+        options.scale = scale;
+        let small = Frame::new(PixelFormat::Gray8, 1, 1, ColorInfo::default())?;
+        let mut large = Frame::new(PixelFormat::Gray8, scale, scale, ColorInfo::default())?;
+        let mut silent = |_| ControlFlow::Continue(());
+        let (token, mut view) = (CancelToken::new(), large.view_mut());
+        match upscaler.run(&small.view(), &mut view, &options, &mut silent, &token) {
+            Err(e) if matches!(e.kind(), ErrorKind::Model | ErrorKind::Io) => return Err(e),
+            // Whatever else is wrong, the first frame says better: options may change until then.
+            _ => {}
+        }
+    }
+    Ok(upscaler)
+}
+
 fn load(options: &Options) -> Loaded {
-    let made = catch_unwind(AssertUnwindSafe(|| Upscaler::shared(options)));
+    let made = catch_unwind(AssertUnwindSafe(|| warm(options)));
     match made {
         Ok(Ok(upscaler)) => Ok(Arc::new(Engine {
             upscaler,
