@@ -129,7 +129,7 @@ pub(crate) fn params() -> Vec<Param> {
 
 fn nick(name: &str) -> &'static str {
     match name {
-        "scale" => "_Scale",
+        "scale" => "Sc_ale",
         "model" => "_Model",
         "device" => "_Device",
         "steps" => "S_teps",

@@ -87,6 +87,8 @@ for name in ['rgb8', 'rgba8', 'gray8', 'graya8', 'rgb16', 'gray16', 'icc']:
 
 image = load('icc.png')
 image.set_resolution(123, 45)
+# A file that is opened by a script is not the image's own in 3.x.
+image.set_file(Gio.File.new_for_path(f'{room}/in/icc.xcf'))
 image.add_hguide(5)
 image.attach_parasite(Gimp.Parasite.new('gimp-comment', 1, b'a comment'))
 r = enlarge(image, top(image))
@@ -102,8 +104,9 @@ for precision in [200, 350, 550, 600, 650, 700]:
     image.convert_precision(Gimp.Precision(precision))
     r = enlarge(image, top(image))
     fact(f'kept-{precision}', int(r.get_precision()))
-    r.convert_precision(Gimp.Precision(250))
-    save(top(r), f'precision-{precision}')
+    for what, name in (r, 'precision'), (image, 'source'):
+        what.convert_precision(Gimp.Precision(250))
+        save(top(what), f'{name}-{precision}')
 
 image = load('rgb8.png')
 image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 8, False, False, '')

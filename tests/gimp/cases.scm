@@ -50,8 +50,10 @@
       (gimp-image-convert-precision image precision)
       (let ((r (enlarge image (top image) layer new-image)))
         (fact (string-append "kept-" (text precision)) (car (gimp-image-get-precision r)))
-        (gimp-image-convert-precision r PRECISION-U16-GAMMA)
-        (save (top r) (string-append "precision-" (text precision))))))
+        (for-each (lambda (what name)
+            (gimp-image-convert-precision what PRECISION-U16-GAMMA)
+            (save (top what) (string-append name (text precision))))
+          (list r image) '("precision-" "source-")))))
   (list PRECISION-U16-LINEAR PRECISION-U32-GAMMA PRECISION-HALF-GAMMA PRECISION-FLOAT-LINEAR PRECISION-FLOAT-GAMMA PRECISION-DOUBLE-LINEAR))
 
 ; An indexed picture: its colours as the network's input are saved too.

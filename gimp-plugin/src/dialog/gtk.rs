@@ -17,6 +17,7 @@ functions! {
         gtk_vbox_new: unsafe extern "C" fn(c_int, c_int) -> Ptr,
         gtk_hbox_new: unsafe extern "C" fn(c_int, c_int) -> Ptr,
         gtk_box_pack_start: unsafe extern "C" fn(Ptr, Ptr, c_int, c_int, u32),
+        gtk_box_reorder_child: unsafe extern "C" fn(Ptr, Ptr, c_int),
         gtk_container_add: unsafe extern "C" fn(Ptr, Ptr),
         gtk_container_set_border_width: unsafe extern "C" fn(Ptr, u32),
         gtk_table_new: unsafe extern "C" fn(u32, u32, c_int) -> Ptr,
@@ -92,6 +93,11 @@ impl Gtk {
     pub(super) fn pack(&self, into: Ptr, widget: Ptr) {
         // SAFETY: see above.
         unsafe { (self.gtk_box_pack_start)(into, widget, 0, 0, 0) }
+    }
+
+    pub(super) fn reorder(&self, inside: Ptr, widget: Ptr, position: c_int) {
+        // SAFETY: see above.
+        unsafe { (self.gtk_box_reorder_child)(inside, widget, position) }
     }
 
     pub(super) fn table(&self) -> Ptr {

@@ -82,11 +82,11 @@ pub(crate) fn ask(
         }
         (ui.gimp_ui_init)(c"ssmoesr".as_ptr());
         let dialog = (ui.gimp_procedure_dialog_new)(procedure, config, c"Super-Resolution".as_ptr());
-        (ui.gimp_procedure_dialog_set_ok_label)(dialog, c"_Enlarge".as_ptr());
+        (ui.gimp_procedure_dialog_set_ok_label)(dialog, c"Enlar_ge".as_ptr());
         let store = (ui.gimp_int_store_new)(c"4 times".as_ptr(), 4, c"8 times".as_ptr(), 8 as c_int, END);
         (ui.gimp_procedure_dialog_get_int_combo)(dialog, c"scale".as_ptr(), store);
         (ui.g_object_unref)(store);
-        (ui.gimp_procedure_dialog_get_label)(dialog, c"advanced-title".as_ptr(), c"_Advanced".as_ptr(), 0, 1);
+        (ui.gimp_procedure_dialog_get_label)(dialog, c"advanced-title".as_ptr(), c"Ad_vanced".as_ptr(), 0, 1);
         let rows = [c"steps", c"fidelity", c"model", c"device", c"seed"].map(|c| c.as_ptr());
         (ui.gimp_procedure_dialog_fill_box)(
             dialog,
@@ -119,6 +119,8 @@ pub(crate) fn ask(
     gtk.pack(all, table);
     gtk.pack(all, below);
     gtk.pack(content, all);
+    // Behind scale, scope and output, before what is advanced.
+    gtk.reorder(content, all, 3);
     let mut panel = Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 0), below, &request)?;
     gtk.show(all);
     let mut tick = || panel.tick(&values);

@@ -94,7 +94,7 @@ pub(crate) fn ask(
             name.as_ptr(),
             c"_Cancel".as_ptr(),
             CANCEL,
-            c"_Enlarge".as_ptr(),
+            c"Enlar_ge".as_ptr(),
             OK,
             END,
         )
@@ -103,7 +103,7 @@ pub(crate) fn ask(
     let widgets = fill(&gtk, table, below, request, content);
     let mut panel = Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 3), below, request)?;
     let (advanced, list) = advanced_rows(&gtk, &widgets);
-    gtk.pack(below, gtk.expander("_Advanced", list));
+    gtk.pack(below, gtk.expander("Ad_vanced", list));
     for (row, (name, widget)) in advanced.into_iter().enumerate() {
         let param = params().into_iter().find(|p| p.name == name);
         let (nick, help) = param.map_or((name, String::new()), |p| (p.nick, p.help));
