@@ -275,7 +275,7 @@ ssmoesr_status ssmoesr_upscaler_run(ssmoesr_upscaler *upscaler, const ssmoesr_op
 
 /* Makes calls of ssmoesr_upscaler_run on this upscaler return SSMOESR_ERROR_CANCELLED soon: those that run, those that
  * wait, and those to come until ssmoesr_upscaler_resume. So a cancel that comes a moment before the call is not lost.
- * Soon is below 200 ms, but for the first picture, whose weights are read to the end before.
+ * Soon is below 200 ms; while the first picture's weights are read, after the tensor at hand.
  * Returns at once; may be called from a signal handler and from callbacks. NULL is taken. Streams go on. */
 void ssmoesr_upscaler_cancel(ssmoesr_upscaler *upscaler);
 

@@ -140,7 +140,7 @@ fn time_stage(
     cancel: &CancelToken,
     mut stage: BenchStage,
 ) -> Result<BenchStage> {
-    let (prepared, weights) = plans.get(key, expert)?;
+    let (prepared, weights) = plans.get(key, expert, cancel.flag())?;
     let graph = prepared.graph();
     let len = |v: &Value| graph.shape(*v).iter().product::<usize>();
     let inputs: Vec<Vec<f32>> = graph.inputs.iter().map(|v| noise(len(v))).collect();

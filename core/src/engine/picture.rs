@@ -300,7 +300,7 @@ impl Job<'_> {
         feed: &dyn Fn(&mut Feed<'_>, Rect),
     ) -> Result<()> {
         let (h, w) = self.grid.tile_shape();
-        let (prepared, weights) = plans.get((part, tiles.len(), h, w), expert)?;
+        let (prepared, weights) = plans.get((part, tiles.len(), h, w), expert, self.stop)?;
         buffers.fit(prepared.graph())?;
         for (i, tile) in tiles.iter().enumerate() {
             let mut one = buffers.feed(prepared.graph(), i, tiles.len());

@@ -6,10 +6,11 @@ use crate::exec::{Executor, Prepared, Weights};
 use crate::graph::Graph;
 use crate::model;
 use crate::tiles::TileGrid;
-use crate::weights::{Manifest, Network, Store};
+use crate::weights::{Manifest, Network, Stoppable, Store};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Which of a model's graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,7 +157,13 @@ impl Plans {
     }
 
     /// The plan for `key` with the weights of `expert` (without meaning for the decoder).
-    pub(super) fn get(&mut self, key: PlanKey, expert: usize) -> Result<(&mut dyn Prepared, &Weights)> {
+    /// Stops between two tensors where they have to be read first and `stop` is set.
+    pub(super) fn get(
+        &mut self,
+        key: PlanKey,
+        expert: usize,
+        stop: &AtomicBool,
+    ) -> Result<(&mut dyn Prepared, &Weights)> {
         if !self.prepared.contains_key(&key) {
             if self.prepared.len() >= MAX_PLANS {
                 self.prepared.clear();
@@ -172,7 +179,7 @@ impl Plans {
             let store = self.files.store(key.0, expert)?;
             let graph = self.prepared.get(&key).map(|p| p.graph());
             let graph = graph.ok_or_else(|| Error::internal("a plan vanished"))?;
-            let weights = self.executor.load(graph, &store)?;
+            let weights = self.executor.load(graph, &Stoppable { source: &store, stop })?;
             self.weights.insert(own, weights);
         }
         let weights = self.weights.get(&own);

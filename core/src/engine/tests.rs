@@ -55,7 +55,7 @@ fn vector_native_agrees_with_training() {
                 let scale = if t == 4 { 0.0 } else { 1.0 / (4.0 * variance + 1.0).sqrt() as f32 };
                 x.iter_mut().for_each(|v| *v *= scale);
                 let mut out = vec![0.0; x.len()];
-                let (graph, weights) = plans.get((Part::Denoiser, 1, h, w), t - 1).unwrap();
+                let (graph, weights) = plans.get((Part::Denoiser, 1, h, w), t - 1, &stop).unwrap();
                 graph.run(weights, &[&x, &lr], &mut [&mut out], &stop, None).unwrap();
                 let (wanted, _) = get(&format!("{case}.x0_{t}"));
                 let off = worst(&format!("{device} {case} expert {t} {shape:?}"), &out, &wanted);
@@ -64,7 +64,7 @@ fn vector_native_agrees_with_training() {
             let (z, _) = get(&format!("{case}.z"));
             let (picture, _) = get(&format!("{case}.picture"));
             let mut out = vec![0.0; picture.len()];
-            let (graph, weights) = plans.get((Part::Decoder, 1, h, w), 0).unwrap();
+            let (graph, weights) = plans.get((Part::Decoder, 1, h, w), 0, &stop).unwrap();
             graph.run(weights, &[&z, &lr], &mut [&mut out], &stop, None).unwrap();
             let base = Canvas::from_data(3, w, h, lr).unwrap();
             let base = bicubic_up(&base, 4, 0..h * 4).unwrap();

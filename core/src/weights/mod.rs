@@ -38,6 +38,6 @@ pub use published::{
     AffConfig, FusionConfig, Published, PublishedConfig, PublishedSampler, Sampling, TileConfig, UnetConfig,
     VaeConfig,
 };
-pub use source::{MemoryWeights, WeightSource};
+pub use source::{MemoryWeights, Stoppable, WeightSource};
 pub use store::{Store, TensorView};
 pub use writer::StoredType;

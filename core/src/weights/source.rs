@@ -1,6 +1,7 @@
 //! Where executors get weights from: anything that hands out f32 tensors by name and shape.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -14,6 +15,27 @@ pub trait WeightSource: Send + Sync {
 
     /// All names there are, sorted.
     fn names(&self) -> Vec<String>;
+}
+
+/// Another source that gives up as soon as `stop` is set: reading and packing a large network takes seconds.
+pub struct Stoppable<'a> {
+    /// Where the tensors are.
+    pub source: &'a dyn WeightSource,
+    /// Looked at before each tensor.
+    pub stop: &'a AtomicBool,
+}
+
+impl WeightSource for Stoppable<'_> {
+    fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::cancelled());
+        }
+        self.source.read_f32(name, shape)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.source.names()
+    }
 }
 
 /// Weights held in memory, for tests and made-up networks.
@@ -65,4 +87,21 @@ pub(crate) fn missing(place: &str, name: &str, wanted: &[usize]) -> Error {
 
 pub(crate) fn mis_shaped(place: &str, name: &str, found: &[usize], wanted: &[usize]) -> Error {
     Error::model(format!("{place}: tensor {name} has shape {found:?}, wanted {wanted:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_seen_before_the_next_tensor() {
+        let mut weights = MemoryWeights::new();
+        weights.insert("a", &[1], vec![2.0]).unwrap();
+        let stop = AtomicBool::new(false);
+        let source = Stoppable { source: &weights, stop: &stop };
+        assert_eq!(source.read_f32("a", &[1]).unwrap(), [2.0]);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(source.read_f32("a", &[1]).unwrap_err().kind(), crate::error::ErrorKind::Cancelled);
+        assert_eq!(source.names(), ["a"]);
+    }
 }

@@ -258,6 +258,9 @@ fn a_plan_is_numbers_and_needs_no_memory() {
     let double = upscaler.plan(120_000, 50_000, &options).unwrap();
     assert_eq!(double.working_bytes, large.working_bytes);
     assert!(double.frame_bytes < 2 * large.frame_bytes + (1 << 20));
+    // What the documents promise for a picture of 8192x8192.
+    let promised = upscaler.plan(2048, 2048, &cpu()).unwrap();
+    assert!(promised.bytes() <= 2 << 30, "{promised:?}");
     for side in TILE_SIDES {
         options.tile_size = side as u32;
         let (w, h) = upscaler.plan(5000, 4000, &options).unwrap().tile;
