@@ -107,7 +107,7 @@ impl Gtk {
 
     /// A row of a table: a name with its letter for the keyboard, a widget, and what it is for.
     pub(super) fn row(&self, table: Ptr, row: u32, name: &str, widget: Ptr, help: &str) {
-        let (name, help) = (text(&format!("{name}:")), text(help));
+        let (name, help) = (text(name), text(help));
         // SAFETY: see above; strings are copied.
         unsafe {
             let label = (self.gtk_label_new_with_mnemonic)(name.as_ptr());

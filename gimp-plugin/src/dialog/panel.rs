@@ -34,7 +34,7 @@ pub(super) struct Panel<'a> {
 }
 
 impl<'a> Panel<'a> {
-    /// Puts the widgets into `table` (row `row`) and `below`.
+    /// Puts the widgets into `table` (row `row`, with this name) and `below`.
     ///
     /// # Errors
     /// Where no thread is to be had.
@@ -42,13 +42,13 @@ impl<'a> Panel<'a> {
         gtk: &'a Gtk,
         (gimp, image, drawables): (&'a dyn Gimp, Image, &'a [Item]),
         dialog: Ptr,
-        (table, row): (Ptr, u32),
+        (table, row, name): (Ptr, u32, &str),
         below: Ptr,
         request: &Request,
     ) -> Result<Self, Trouble> {
         let chosen = quality(request.options.steps, request.options.fidelity);
         let combo = gtk.combo(QUALITY.iter().map(|(label, _)| *label), chosen);
-        gtk.row(table, row, "_Quality", combo, "How much the network adds: more texture takes longer.");
+        gtk.row(table, row, name, combo, "How much the network adds: more texture takes longer.");
         let line = gtk.label();
         gtk.pack(below, line);
         let pair = gtk.hbox(6);

@@ -28,6 +28,9 @@ functions! {
     }
 }
 
+/// Place among the rows of GIMP's dialog, of which two above the first are hidden.
+const BEFORE_ADVANCED: c_int = 5;
+
 /// The arguments as GIMP keeps them while the dialog is open.
 struct Config<'a> {
     ui: &'a Ui,
@@ -120,8 +123,9 @@ pub(crate) fn ask(
     gtk.pack(all, below);
     gtk.pack(content, all);
     // Behind scale, scope and output, before what is advanced.
-    gtk.reorder(content, all, 3);
-    let mut panel = Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 0), below, &request)?;
+    gtk.reorder(content, all, BEFORE_ADVANCED);
+    let mut panel =
+        Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 0, "_Quality"), below, &request)?;
     gtk.show(all);
     let mut tick = || panel.tick(&values);
     // SAFETY: the dialog lives.

@@ -101,13 +101,14 @@ pub(crate) fn ask(
     };
     let (content, table, below) = (gtk.content(dialog), gtk.table(), gtk.vbox(6));
     let widgets = fill(&gtk, table, below, request, content);
-    let mut panel = Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 3), below, request)?;
+    let mut panel =
+        Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 3, "_Quality:"), below, request)?;
     let (advanced, list) = advanced_rows(&gtk, &widgets);
     gtk.pack(below, gtk.expander("Ad_vanced", list));
     for (row, (name, widget)) in advanced.into_iter().enumerate() {
         let param = params().into_iter().find(|p| p.name == name);
         let (nick, help) = param.map_or((name, String::new()), |p| (p.nick, p.help));
-        gtk.row(list, row as u32, nick, widget, &help);
+        gtk.row(list, row as u32, &format!("{nick}:"), widget, &help);
     }
     gtk.show(content);
     let mut tick = || panel.tick(&widgets);
@@ -145,7 +146,7 @@ fn fill<'a>(gtk: &'a Gtk, table: Ptr, below: Ptr, request: &Request, content: Pt
             "output" => (2, widgets.output),
             _ => continue,
         };
-        gtk.row(table, row, param.nick, widget, &param.help);
+        gtk.row(table, row, &format!("{}:", param.nick), widget, &param.help);
     }
     let all = gtk.vbox(9);
     gtk.border(all, 12);
