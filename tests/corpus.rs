@@ -24,7 +24,8 @@ fn every(target: &str, least: usize, run: fn(&Room, &[u8])) {
         seen += 1;
         // The library has the panics' hook once it was called, and keeps quiet.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&room, &data))) {
-            let text = panic.downcast_ref::<String>().map_or("", String::as_str);
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
             eprintln!("{}: {text}", path.display());
             resume_unwind(panic);
         }

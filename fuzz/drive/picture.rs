@@ -131,7 +131,7 @@ impl Described {
         let size = dice.size(size_of::<Picture>());
         let mut p = Picture {
             struct_size: size,
-            format: 1 + dice.small(24) as i32,
+            format: 1i32.wrapping_add(dice.small(24) as i32),
             width: dice.small(20),
             height: dice.small(20),
             colour: [0; 3].map(|_: i32| dice.small(11) as i32),
