@@ -67,7 +67,6 @@ impl FrameCache {
             kept.resize_with(tiles, Kept::default);
             kept.iter_mut().for_each(|k| k.valid = false);
         }
-        self.tiles += ((steps + 1) * tiles) as u64;
         if !known {
             return;
         }
@@ -93,12 +92,12 @@ impl FrameCache {
             }
             before = kept;
         }
-        let all = self.steps.iter().chain([&self.decoded]).flatten();
-        self.reused += all.filter(|k| k.valid).count() as u64;
     }
 
     /// The frame is done: what is kept is of it. The canvas gets an old one in exchange.
     pub(super) fn finish(&mut self, grid: &Arc<TileGrid>, settings: &Arc<Settings>, condition: &mut Canvas) {
+        let all = self.steps.iter().chain([&self.decoded]).flatten();
+        self.reused += all.filter(|k| k.valid).count() as u64;
         swap(&mut self.condition, condition);
         self.of = Some((Arc::clone(grid), Arc::clone(settings)));
     }

@@ -1,10 +1,10 @@
 //! What can be said of options without opening weights: for hosts that load on another thread.
 
 use super::inspect::locate;
-use super::upscaler::{Upscaler, check_files};
+use super::upscaler::{Upscaler, Wanted, check_files};
 use crate::error::Result;
 use crate::exec;
-use crate::options::{Environment, Options};
+use crate::options::Options;
 
 impl Upscaler {
     /// Finds the model and the device that `options` name, reads `model.json` and looks whether its files are there. Takes
@@ -15,9 +15,7 @@ impl Upscaler {
     pub fn check(options: &Options) -> Result<()> {
         options.validate()?;
         let (folder, manifest) = locate(options.model.as_deref())?;
-        let environment = Environment::read()?;
-        let device = environment.device.filter(|_| options.device == "auto");
-        exec::check_name(device.as_deref().unwrap_or(&options.device))?;
+        exec::check_name(&Wanted::of(options)?.device)?;
         check_files(&folder, &manifest)
     }
 }

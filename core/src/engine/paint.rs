@@ -98,7 +98,8 @@ impl Upscaler {
             imresize::enlarge_u8(lr, settings.scale)?.pad_into(lattice * model::FACTOR, guide)?;
         }
         let size = (condition.height(), condition.width());
-        let mut side = settings.tile_size * zoom;
+        let asked = settings.tile_size * zoom;
+        let mut side = asked;
         loop {
             let tiling = self.tiling(plans, size, side, settings)?;
             let Tiling { grid, fine: fine_grid } = &tiling;
@@ -162,8 +163,16 @@ impl Upscaler {
                 (all, _) => all?,
             }
             finish.end(lr, output)?;
+            let units = job.units();
             if let Some(cache) = kept {
                 cache.finish(grid, settings, condition);
+            }
+            if let Some(cache) = cache {
+                cache.tiles += units;
+            }
+            if side != asked {
+                // The next frame shall not try in vain again.
+                plans.keep_tiling((size.0, size.1, asked, settings.scale), tiling);
             }
             return Ok(());
         }

@@ -137,6 +137,11 @@ impl Plans {
         Ok(tiling)
     }
 
+    /// Keeps tiles for later frames of `key`, for which others were found to be too large.
+    pub(super) fn keep_tiling(&mut self, key: GridKey, tiling: Tiling) {
+        self.tiling = Some((key, tiling));
+    }
+
     /// Records the graph for a key.
     pub(super) fn graph(network: &Network, (part, n, h, w): PlanKey) -> Result<Graph> {
         match part {

@@ -1,19 +1,14 @@
 //! Upscalers that a process shares: weights and working memory are there once, however many hosts ask.
 
 use super::inspect::locate;
-use super::upscaler::Upscaler;
+use super::upscaler::{Upscaler, Wanted};
 use crate::error::Result;
 use crate::options::Options;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What two requests must have in common.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    folder: PathBuf,
-    device: String,
-    threads: u32,
-}
+type Key = (PathBuf, Wanted);
 
 /// One upscaler, or the room for it: whoever holds the lock may be loading.
 type Room = Arc<Mutex<Weak<Upscaler>>>;
@@ -31,7 +26,7 @@ impl Upscaler {
         options.validate()?;
         let (folder, _) = locate(options.model.as_deref())?;
         let folder = folder.canonicalize().unwrap_or(folder);
-        let key = Key { folder, device: options.device.clone(), threads: options.threads };
+        let key = (folder, Wanted::of(options)?);
         let room = {
             let mut rooms = ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
             match rooms.iter().find(|(k, _)| *k == key) {

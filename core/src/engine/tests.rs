@@ -16,7 +16,7 @@ use crate::weights::{Manifest, Store, WeightSource, find_model};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// PyTorch and this code may differ by this, relative to the largest value.
 const LIMIT: f32 = 1e-3;
@@ -196,6 +196,7 @@ fn the_picture_does_not_depend_on_threads() {
 struct Small {
     inner: Arc<dyn Executor>,
     cells: usize,
+    refused: Arc<AtomicUsize>,
 }
 
 impl Executor for Small {
@@ -210,6 +211,7 @@ impl Executor for Small {
     fn prepare(&self, graph: Arc<Graph>) -> crate::Result<Box<dyn Prepared>> {
         let [_, _, h, w] = graph.shape(graph.inputs[0]);
         if h * w > self.cells {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(crate::Error::limit(format!("no memory for {w}x{h} cells")));
         }
         self.inner.prepare(graph)
@@ -226,11 +228,20 @@ fn tiles_shrink_where_memory_is_short() {
     for (cells, works) in [(200 * 128, true), (100 * 50, false)] {
         let folder = upscaler.info.folder.clone();
         let inner = crate::exec::executor("cpu", 1, None).unwrap();
-        let plans = Plans::new(&upscaler.manifest, &folder, Arc::new(Small { inner, cells }));
+        let refused = Arc::new(AtomicUsize::new(0));
+        let plans = Plans::new(
+            &upscaler.manifest,
+            &folder,
+            Arc::new(Small { inner, cells, refused: Arc::clone(&refused) }),
+        );
         upscaler.plans = std::sync::Mutex::new(plans);
         if works {
             let tiled = enlarge(&upscaler, &input, &options);
             assert!(psnr(&whole, &tiled) > 45.0);
+            // The next picture of this size begins with what worked.
+            let tried = refused.load(Ordering::Relaxed);
+            assert!(enlarge(&upscaler, &input, &options) == tiled);
+            assert!(tried > 0 && refused.load(Ordering::Relaxed) == tried);
         } else {
             let mut out = Frame::new(PixelFormat::Rgb8, 1200, 400, ColorInfo::default()).unwrap();
             let mut go_on = |_: Progress| ControlFlow::Continue(());

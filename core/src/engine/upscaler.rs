@@ -93,6 +93,30 @@ pub struct Upscaler {
     pub(super) tune: Tune,
 }
 
+/// The device that options and environment name together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) device: String,
+    pub(super) threads: u32,
+    /// Highest instruction set of the CPU's kernels.
+    pub(super) level: Option<String>,
+}
+
+impl Wanted {
+    /// # Errors
+    /// `Option` where a variable holds a value that is not possible.
+    pub(super) fn of(options: &Options) -> Result<Self> {
+        let environment = Environment::read()?;
+        let device = environment.device.filter(|_| options.device == "auto");
+        let threads = environment.threads.filter(|_| options.threads == 0);
+        Ok(Self {
+            device: device.unwrap_or_else(|| options.device.clone()),
+            threads: threads.unwrap_or(options.threads),
+            level: environment.cpu,
+        })
+    }
+}
+
 /// What changes the order of work but not the picture.
 pub(super) struct Tune {
     pub(super) order: Order,
@@ -130,16 +154,8 @@ impl Upscaler {
     pub fn new(options: &Options) -> Result<Self> {
         options.validate()?;
         let (folder, manifest) = locate(options.model.as_deref())?;
-        let environment = Environment::read()?;
-        let device = match (options.device.as_str(), environment.device) {
-            ("auto", Some(device)) => device,
-            (device, _) => device.to_owned(),
-        };
-        let threads = match (options.threads, environment.threads) {
-            (0, Some(threads)) => threads,
-            (threads, _) => threads,
-        };
-        let executor = exec::executor(&device, threads as usize, environment.cpu.as_deref())?;
+        let Wanted { device, threads, level } = Wanted::of(options)?;
+        let executor = exec::executor(&device, threads as usize, level.as_deref())?;
         check_files(&folder, &manifest)?;
         // A missing tensor is found now and not in the middle of a film.
         check_tensors(&folder, &manifest)?;
