@@ -34,6 +34,7 @@ struct Options {
     steps: u32,
     tile_size: u32,
     threads: u32,
+    tile_mode: *const c_char,
 }
 
 unsafe extern "C" {
