@@ -45,18 +45,20 @@ impl Reports {
 
     /// The element's part of the latency, as asked for by a pipeline that is `live` or not.
     pub(super) fn latency(&self, live: bool) -> gst::ClockTime {
-        self.live.store(live, Ordering::Relaxed);
-        gst::ClockTime::from_nseconds(self.told_ns.load(Ordering::Relaxed))
+        // One order over both values, here and below: where a query and a frame meet, either the answer holds the
+        // frame's time or a message follows. (The pipeline asks once, at about the time of the first frame.)
+        self.live.store(live, Ordering::SeqCst);
+        gst::ClockTime::from_nseconds(self.told_ns.load(Ordering::SeqCst))
     }
 
     /// Posts LATENCY where a frame took longer than what a live pipeline was told.
     pub(super) fn tell_latency(&self, element: &super::Upscale, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        // A tenth of slack, and some room for the next frame: each message makes every sink wait anew.
-        let told = self.told_ns.load(Ordering::Relaxed);
-        if took > told.saturating_add(told / 10) {
-            self.told_ns.store(took.saturating_add(took / 10), Ordering::Relaxed);
-            if self.live.load(Ordering::Relaxed) {
+        // A tenth more than this frame took: each message makes every sink wait anew.
+        let told = self.told_ns.load(Ordering::SeqCst);
+        if took > told {
+            self.told_ns.store(took.saturating_add(took / 10), Ordering::SeqCst);
+            if self.live.load(Ordering::SeqCst) {
                 // Fails without a bus, where nobody listens; so for all messages of this file.
                 let _ = element.post_message(gst::message::Latency::builder().src(element).build());
             }
