@@ -306,6 +306,14 @@ mod with_model {
         assert_eq!(read_picture(&room.path("b.png")).unwrap().frame.width(), 32);
     }
 
+    /// Whether SIGINT (2) is caught, by the mask that the kernel shows.
+    #[cfg(target_os = "linux")]
+    fn handles_interrupts(pid: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() & 2 != 0
+    }
+
     #[cfg(unix)]
     #[test]
     fn an_interrupt_leaves_nothing_behind() {
@@ -318,7 +326,11 @@ mod with_model {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Long enough for the handler to stand, far too short for this picture.
+        // Soon after the handler stands, which is before any work; the picture takes far longer.
+        #[cfg(target_os = "linux")]
+        while !handles_interrupts(child.id()) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         std::thread::sleep(std::time::Duration::from_secs(1));
         let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
         assert!(sent.success());

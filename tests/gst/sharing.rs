@@ -1,10 +1,12 @@
 //! Several elements in one process.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gst::prelude::*;
 
-use crate::util::{Pipe, stat};
+use ssmoesr_tests::models::{SLOW_FRAME, TestModel};
+
+use crate::util::{Pipe, in_work, stat};
 
 #[test]
 fn two_elements_share_one_engine() {
@@ -38,18 +40,25 @@ fn one_after_the_other_in_a_pipeline() {
 
 #[test]
 fn waiting_for_another_ends_at_once() {
-    let slow =
-        "videotestsrc ! video/x-raw,format=RGB,width=320,height=240 ! ssmoesr name=sr ! fakesink sync=false";
-    let (first, second) = (Pipe::play(slow), Pipe::new(slow));
-    first.until("model", |e| stat(e, "engine-users") > 0);
-    std::thread::sleep(Duration::from_millis(300));
+    let (model, (w, h)) = (TestModel::slow(), SLOW_FRAME);
+    let slow = format!(
+        "videotestsrc ! video/x-raw,format=RGB,width={w},height={h} ! ssmoesr name=sr device=cpu model={} ! \
+         fakesink sync=false",
+        model.path()
+    );
+    let (first, second) = (Pipe::play(&slow), Pipe::new(&slow));
+    first.until("frame in work", in_work);
     second.state(gst::State::Playing);
-    std::thread::sleep(Duration::from_millis(300));
+    second.until("model", |e| stat(e, "engine-users") > 1);
     let started = Instant::now();
     second.state(gst::State::Null);
     let stop = started.elapsed();
     println!("to NULL while another pipeline holds the engine: {stop:?}");
-    assert!(stop < Duration::from_millis(500), "{stop:?}");
+    assert_eq!(
+        (stat(&first.element, "frames"), stat(&second.element, "frames")),
+        (0, 0),
+        "it waited for a frame"
+    );
 }
 
 #[test]

@@ -121,6 +121,11 @@ pub(crate) fn stat(element: &gst::Element, field: &str) -> u64 {
     stats.get::<u64>(field).or_else(|_| stats.get::<u32>(field).map(u64::from)).unwrap()
 }
 
+/// Whether it computes a frame now.
+pub(crate) fn in_work(element: &gst::Element) -> bool {
+    element.property::<gst::Structure>("stats").get("in-work").unwrap()
+}
+
 /// Size on a pad.
 pub(crate) fn size(element: &gst::Element, pad: &str) -> (i32, i32) {
     let caps = element.static_pad(pad).unwrap().current_caps().unwrap();

@@ -19,6 +19,8 @@ pub(super) struct Counters {
     pub(super) resets: u64,
     /// The same, because of a cut.
     pub(super) cuts: u64,
+    /// A frame is being computed.
+    pub(super) in_work: bool,
     /// Tiles so far, and those whose result was taken from the frame before.
     pub(super) tiles: (u64, u64),
     last: Duration,
@@ -49,6 +51,7 @@ impl Counters {
             .field("scene-resets", self.cuts)
             .field("tiles", self.tiles.0)
             .field("tiles-reused", self.tiles.1)
+            .field("in-work", self.in_work)
             .field("last-frame-ms", ms(self.last))
             .field("average-frame-ms", ms(average))
             .field("engine-users", users)

@@ -253,11 +253,13 @@ impl Upscale {
         if temporal == Temporal::Off {
             options.seed = options.seed.wrapping_add(running.number.wrapping_mul(SEED_STEP));
         }
+        lock(&self.counters).in_work = true;
         let started = Instant::now();
         let result =
             catch_unwind(AssertUnwindSafe(|| running.stream.run(input, output, &options, &self.cancel)))
                 .unwrap_or_else(|panic| Err(engine::defect("computing a frame", panic.as_ref())));
         drop(turn);
+        lock(&self.counters).in_work = false;
         match result {
             Ok(()) => {
                 running.number += 1;

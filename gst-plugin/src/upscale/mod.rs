@@ -38,7 +38,7 @@ glib::wrapper! {
     ///
     /// ## Statistics
     /// `stats` is an `application/x-ssmoesr-stats` of what was counted since READY: `frames`, `dropped-late`,
-    /// `dropped-invalid`, `cancelled`, `resets`, `scene-resets`, `tiles`, `tiles-reused`, `last-frame-ms`, `average-frame-ms` (guint64),
+    /// `dropped-invalid`, `cancelled`, `resets`, `scene-resets`, `tiles`, `tiles-reused`, `last-frame-ms`, `average-frame-ms` (guint64), `in-work` (gboolean: a frame is being computed),
     /// `engine-users` (guint), `device`, `model` (gchararray).
     ///
     /// Since: 0.1.0
