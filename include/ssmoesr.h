@@ -211,6 +211,9 @@ typedef struct ssmoesr_options {
     uint32_t tile_size;     /* 1..4096 input pixels. Default 0: by memory */
     uint32_t threads;       /* 1..1024. Default 0: SSMOESR_THREADS, else all processors */
     const char *tile_mode;  /* "joint": tiles are merged after every step; "independent": at the end. NULL: joint */
+    const char *precision;  /* of the network: "f32", "f16", "bf16" where the device has them; NULL or "auto": its own */
+    uint32_t tile_overlap;  /* 1..256 input pixels that tiles share. Default 0: what the network needs */
+    uint32_t reserved;      /* 0 */
 } ssmoesr_options;
 
 /* Sets every option to its default. `struct_size` is sizeof(ssmoesr_options). Zero bytes are no substitute: fidelity 0

@@ -80,10 +80,10 @@ inline ssmoesr_status check(ssmoesr_status status)
 
 // Options with texts of their own; the fields are those of ssmoesr_options. Empty texts leave the choice open.
 struct Options {
-    std::string model, device, sampler, colour_fix, tile_mode;
+    std::string model, device, sampler, colour_fix, tile_mode, precision;
     uint64_t seed;
     double fidelity, eta;
-    uint32_t scale, steps, tile_size, threads;
+    uint32_t scale, steps, tile_size, threads, tile_overlap;
 
     Options()
     {
@@ -95,6 +95,7 @@ struct Options {
         steps = c.steps;
         tile_size = c.tile_size;
         threads = c.threads;
+        tile_overlap = c.tile_overlap;
     }
 
     // Points into this object.
@@ -106,6 +107,8 @@ struct Options {
         c.sampler = sampler.empty() ? nullptr : sampler.c_str();
         c.colour_fix = colour_fix.empty() ? nullptr : colour_fix.c_str();
         c.tile_mode = tile_mode.empty() ? nullptr : tile_mode.c_str();
+        c.precision = precision.empty() ? nullptr : precision.c_str();
+        c.tile_overlap = tile_overlap;
         c.seed = seed;
         c.fidelity = fidelity;
         c.eta = eta;

@@ -32,6 +32,10 @@ pub struct Options {
     pub tile_size: u32,
     /// `joint` or `independent`.
     pub tile_mode: String,
+    /// Low-resolution pixels that neighbouring tiles share, 0 = what the network needs.
+    pub tile_overlap: u32,
+    /// `auto`, `f32`, `f16` or `bf16`.
+    pub precision: String,
     /// Threads, 0 = all there are.
     pub threads: u32,
 }
@@ -50,6 +54,8 @@ impl Default for Options {
             colour_fix: String::new(),
             tile_size: 0,
             tile_mode: "joint".to_owned(),
+            tile_overlap: 0,
+            precision: "auto".to_owned(),
             threads: 0,
         }
     }
@@ -80,11 +86,13 @@ const MAX_THREADS: u32 = 1024;
 const MAX_STEPS: u32 = 1000;
 const DEVICES: [&str; 3] = ["auto", "cpu", "reference"];
 const SAMPLERS: [&str; 3] = ["", "shift", "ddim"];
+const MAX_OVERLAP: u32 = 256;
+const PRECISIONS: [&str; 4] = ["auto", "f32", "f16", "bf16"];
 const TILE_MODES: [&str; 2] = ["joint", "independent"];
 const COLOUR_FIXES: [&str; 4] = ["", "none", "adain", "wavelet"];
 
 /// The text beside each range is tested against what `set` takes.
-static TABLE: [OptionInfo; 12] = [
+static TABLE: [OptionInfo; 14] = [
     OptionInfo {
         name: "scale",
         values: "4 or 8",
@@ -152,6 +160,18 @@ static TABLE: [OptionInfo; 12] = [
         help: "joint merges tiles after every step, independent only at the end: less exact at their borders.",
     },
     OptionInfo {
+        name: "tile-overlap",
+        values: "0..256",
+        default: "0",
+        help: "Input pixels that neighbouring tiles share; 0 is what the network needs, fewer are faster and may show.",
+    },
+    OptionInfo {
+        name: "precision",
+        values: "auto, f32, f16 or bf16",
+        default: "auto",
+        help: "Arithmetic of the network; auto is the device's own. The CPU computes in f32.",
+    },
+    OptionInfo {
         name: "threads",
         values: "0..1024",
         default: "0",
@@ -178,6 +198,8 @@ impl Options {
             "colour-fix" => new.colour_fix = value.to_owned(),
             "tile-size" => new.tile_size = number(name, value)?,
             "tile-mode" => new.tile_mode = value.to_owned(),
+            "tile-overlap" => new.tile_overlap = number(name, value)?,
+            "precision" => new.precision = value.to_owned(),
             "threads" => new.threads = number(name, value)?,
             _ => {
                 let names: Vec<_> = TABLE.iter().map(|o| o.name).collect();
@@ -209,6 +231,8 @@ impl Options {
         check("colour-fix", &self.colour_fix, COLOUR_FIXES.contains(&self.colour_fix.as_str()))?;
         check("tile-size", self.tile_size, self.tile_size <= MAX_TILE)?;
         check("tile-mode", &self.tile_mode, TILE_MODES.contains(&self.tile_mode.as_str()))?;
+        check("tile-overlap", self.tile_overlap, self.tile_overlap <= MAX_OVERLAP)?;
+        check("precision", &self.precision, PRECISIONS.contains(&self.precision.as_str()))?;
         check("threads", self.threads, self.threads <= MAX_THREADS)
     }
 }
@@ -283,7 +307,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_table() {
         let mut o = Options::default();
-        assert_eq!(option_table().len(), 12);
+        assert_eq!(option_table().len(), 14);
         for info in option_table() {
             o.set(info.name, info.default).unwrap();
             assert_eq!(o, Options::default(), "{}", info.name);

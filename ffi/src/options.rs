@@ -25,16 +25,16 @@ pub(crate) struct RawOptions {
     tile_size: u32,
     threads: u32,
     tile_mode: *const c_char,
+    precision: *const c_char,
+    tile_overlap: u32,
+    reserved: u32,
 }
 
 #[allow(unsafe_code, reason = "a promise about memory")]
 // SAFETY: pointers that are not followed without a look, and numbers; `struct_size` first.
 unsafe impl Versioned for RawOptions {
     const NAME: &'static str = "ssmoesr_options";
-    const SIZES: &'static [usize] = &[
-        offset_of!(Self, threads) + size_of::<u32>(),
-        offset_of!(Self, tile_mode) + size_of::<*const c_char>(),
-    ];
+    const SIZES: &'static [usize] = &[offset_of!(Self, threads) + size_of::<u32>(), size_of::<Self>()];
 
     fn defaults() -> Self {
         let o = Options::default();
@@ -52,6 +52,9 @@ unsafe impl Versioned for RawOptions {
             tile_size: o.tile_size,
             threads: o.threads,
             tile_mode: ptr::null(),
+            precision: ptr::null(),
+            tile_overlap: o.tile_overlap,
+            reserved: 0,
         }
     }
 }
@@ -84,8 +87,12 @@ pub(crate) unsafe fn read(options: *const RawOptions, otherwise: &Options) -> Ou
     }
     // SAFETY: the caller's promise.
     let raw = unsafe { sized::read(options) }.map_err(|e| e.of("options"))?;
+    if raw.reserved != 0 {
+        let text = format!("options: reserved is {}, it must be 0", raw.reserved);
+        return Err(Failure { status: OPTION, text });
+    }
     let mut o = Options::default();
-    // SAFETY: the caller's promise, five times.
+    // SAFETY: the caller's promise, six times.
     unsafe {
         // An empty name is none, as for the command and the element.
         o.model = text("model", raw.model)?.filter(|m| !m.is_empty());
@@ -93,6 +100,7 @@ pub(crate) unsafe fn read(options: *const RawOptions, otherwise: &Options) -> Ou
         o.sampler = text("sampler", raw.sampler)?.unwrap_or_default();
         o.colour_fix = text("colour_fix", raw.colour_fix)?.unwrap_or_default();
         o.tile_mode = text("tile_mode", raw.tile_mode)?.unwrap_or(o.tile_mode);
+        o.precision = text("precision", raw.precision)?.unwrap_or(o.precision);
     }
     o.seed = raw.seed;
     o.fidelity = raw.fidelity;
@@ -101,6 +109,7 @@ pub(crate) unsafe fn read(options: *const RawOptions, otherwise: &Options) -> Ou
     o.steps = raw.steps;
     o.tile_size = raw.tile_size;
     o.threads = raw.threads;
+    o.tile_overlap = raw.tile_overlap;
     o.validate()?;
     Ok(o)
 }

@@ -35,6 +35,9 @@ struct Options {
     tile_size: u32,
     threads: u32,
     tile_mode: *const c_char,
+    precision: *const c_char,
+    tile_overlap: u32,
+    reserved: u32,
 }
 
 unsafe extern "C" {

@@ -81,6 +81,10 @@ static void options(void)
     WITH(o.sampler = "random", SSMOESR_ERROR_OPTION, "random");
     WITH(o.colour_fix = "rainbow", SSMOESR_ERROR_OPTION, "rainbow");
     WITH(o.tile_mode = "sideways", SSMOESR_ERROR_OPTION, "sideways");
+    WITH(o.precision = "f32", SSMOESR_OK, "");
+    WITH(o.precision = "f16", SSMOESR_ERROR_OPTION, "f32 only");
+    WITH(o.tile_overlap = 257, SSMOESR_ERROR_OPTION, "tile-overlap");
+    WITH(o.reserved = 1, SSMOESR_ERROR_OPTION, "reserved");
     WITH(o.model = "\xff\xfe", SSMOESR_ERROR_OPTION, "UTF-8");
     WITH(o.model = "no-such-model", SSMOESR_ERROR_MODEL, "no-such-model");
     memset(endless, 'x', sizeof endless - 1);

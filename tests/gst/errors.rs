@@ -66,6 +66,7 @@ fn what_shows_at_first_sight_fails_the_change_of_state() {
         ("model=/nowhere/at-all", "NotFound", "/nowhere/at-all"),
         (&unreadable, "Read", "model.json"),
         ("device=abacus", "Settings", "abacus"),
+        ("precision=bf16 device=cpu", "Settings", "f32 only"),
     ] {
         let p = Pipe::new(&format!("videotestsrc ! ssmoesr name=sr {properties} ! fakesink"));
         assert!(p.pipeline.set_state(gst::State::Playing).is_err(), "{properties}");

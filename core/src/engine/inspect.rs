@@ -38,7 +38,7 @@ pub(super) fn locate(model: Option<&str>) -> Result<(PathBuf, Manifest)> {
 /// `Model` where there is none or it is not understood.
 pub fn model_info(model: Option<&str>) -> Result<ModelInfo> {
     let (folder, manifest) = locate(model)?;
-    Ok(ModelInfo::of(&manifest, &folder))
+    ModelInfo::of(&manifest, &folder)
 }
 
 /// Checks every file of a model against its hash and every tensor against the network. Reads all weights.
@@ -49,7 +49,7 @@ pub fn check_model(model: Option<&str>) -> Result<ModelInfo> {
     let (folder, manifest) = locate(model)?;
     check_hashes(&folder, &manifest)?;
     check_tensors(&folder, &manifest)?;
-    Ok(ModelInfo::of(&manifest, &folder))
+    ModelInfo::of(&manifest, &folder)
 }
 
 /// Reads the header of every file and compares names and shapes with what the graphs need.

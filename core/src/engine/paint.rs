@@ -172,7 +172,7 @@ impl Upscaler {
             }
             if side != asked {
                 // The next frame shall not try in vain again.
-                plans.keep_tiling((size.0, size.1, asked, settings.scale), tiling);
+                plans.keep_tiling(Self::grid_key(size, asked, settings), tiling);
             }
             return Ok(());
         }

@@ -38,8 +38,8 @@ pub(super) struct Plans {
     pub(super) workspace: Workspace,
 }
 
-/// What a grid follows from: latent cells high and wide, side asked for, scale.
-pub(super) type GridKey = (usize, usize, usize, usize);
+/// What a grid follows from: latent cells high and wide, side and overlap asked for, scale.
+pub(super) type GridKey = (usize, usize, usize, usize, usize);
 
 /// Tiles of the latent grid, and the same of the result.
 #[derive(Clone)]

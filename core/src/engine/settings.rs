@@ -25,6 +25,8 @@ pub(super) struct Settings {
     pub(super) seed: u64,
     /// Low-resolution pixels, 0 = by memory.
     pub(super) tile_size: usize,
+    /// Low-resolution pixels, 0 = what the network needs.
+    pub(super) tile_overlap: usize,
     /// Whether tiles are pictures of their own up to the end.
     pub(super) independent: bool,
     pub(super) colour_fix: ColourFix,
@@ -80,6 +82,7 @@ impl Settings {
             fidelity: fidelity as f32,
             seed: options.seed,
             tile_size: options.tile_size as usize,
+            tile_overlap: options.tile_overlap as usize,
             independent: options.tile_mode == "independent",
             colour_fix: match fix.as_str() {
                 "adain" => ColourFix::Adain,

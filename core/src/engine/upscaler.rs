@@ -5,7 +5,7 @@ use super::cancel::CancelToken;
 use super::inspect::{check_tensors, locate};
 use super::memory;
 use super::paint::TILE_SIDES;
-use super::plans::{Part, Plans, Tiling};
+use super::plans::{GridKey, Part, Plans, Tiling};
 use super::progress::ProgressFn;
 use super::settings::Settings;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::model;
 use crate::options::{Environment, Options};
 use crate::pixels::{Frame, FrameMut, FrameRef};
 use crate::tiles::{Order, TileGrid};
-use crate::weights::Manifest;
+use crate::weights::{MANIFEST_FILE, Manifest, file_hash};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -35,19 +35,24 @@ pub struct ModelInfo {
     pub scales: Vec<u32>,
     /// Where it lies.
     pub folder: PathBuf,
+    /// SHA-256 of its description, which holds the hashes of its weights; hexadecimal.
+    pub hash: String,
 }
 
 impl ModelInfo {
-    pub(super) fn of(manifest: &Manifest, folder: &Path) -> Self {
+    /// # Errors
+    /// `Io` where the description cannot be read any more.
+    pub(super) fn of(manifest: &Manifest, folder: &Path) -> Result<Self> {
         let common = &manifest.common;
-        Self {
+        Ok(Self {
             name: common.name.clone(),
             version: common.version.clone(),
             family: common.family.clone(),
             licence: common.licence.clone(),
             scales: common.scales.clone(),
             folder: folder.to_path_buf(),
-        }
+            hash: file_hash(&folder.join(MANIFEST_FILE))?,
+        })
     }
 }
 
@@ -104,16 +109,14 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// # Errors
-    /// `Option` where a variable holds a value that is not possible.
+    /// `Option` where a variable holds a value that is not possible, or the device lacks the precision.
     pub(super) fn of(options: &Options) -> Result<Self> {
         let environment = Environment::read()?;
         let device = environment.device.filter(|_| options.device == "auto");
         let threads = environment.threads.filter(|_| options.threads == 0);
-        Ok(Self {
-            device: device.unwrap_or_else(|| options.device.clone()),
-            threads: threads.unwrap_or(options.threads),
-            level: environment.cpu,
-        })
+        let device = device.unwrap_or_else(|| options.device.clone());
+        exec::check_precision(&device, &options.precision)?;
+        Ok(Self { device, threads: threads.unwrap_or(options.threads), level: environment.cpu })
     }
 }
 
@@ -162,7 +165,7 @@ impl Upscaler {
         let device = executor.name();
         let plans = Mutex::new(Plans::new(&manifest, &folder, Arc::clone(&executor)));
         Ok(Self {
-            info: ModelInfo::of(&manifest, &folder),
+            info: ModelInfo::of(&manifest, &folder)?,
             manifest,
             device,
             executor,
@@ -292,7 +295,12 @@ impl Upscaler {
         asked: usize,
         settings: &Settings,
     ) -> Result<Tiling> {
-        plans.tiling((h, w, asked, settings.scale), || self.grid((h, w), asked, settings))
+        plans.tiling(Self::grid_key((h, w), asked, settings), || self.grid((h, w), asked, settings))
+    }
+
+    /// What the tiles of such a picture follow from.
+    pub(super) fn grid_key((h, w): (usize, usize), asked: usize, settings: &Settings) -> GridKey {
+        (h, w, asked, settings.tile_overlap, settings.scale)
     }
 
     /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
@@ -300,17 +308,24 @@ impl Upscaler {
     pub(super) fn grid(&self, (h, w): (usize, usize), asked: usize, settings: &Settings) -> Result<TileGrid> {
         let network = &self.manifest.network;
         let lattice = model::lattice(network, &self.manifest.common);
+        // Blended over a quarter of it, as the default is.
+        let zoom = settings.scale / model::FACTOR;
+        let shared = Some(settings.tile_overlap * zoom).filter(|o| *o > 0).map(|o| (o, o.div_ceil(4)));
         if let Some(side) = model::fixed_tile(network, settings.scale) {
             // Statistics over a tile enter the network: a quarter shared hides what tiles disagree on.
-            let (overlap, ramp) = (side / 4, side / 8);
+            let (overlap, ramp) = shared.unwrap_or((side / 4, side / 8));
+            let overlap = overlap.min(side - lattice);
             return TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice);
         }
+        let (overlap, ramp) = shared.unwrap_or((OVERLAP, RAMP));
         // A tile must reach beyond what it shares with its neighbours.
-        let least = OVERLAP.next_multiple_of(lattice) + lattice;
-        let with_side =
-            |side: usize| TileGrid::new((h, w), (side.min(h), side.min(w)), OVERLAP, RAMP, lattice);
+        let least = overlap.next_multiple_of(lattice) + lattice;
+        let with_side = |side: usize| {
+            let side = side.max(least);
+            TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice)
+        };
         if asked > 0 {
-            return with_side(asked.next_multiple_of(lattice).max(least));
+            return with_side(asked.next_multiple_of(lattice));
         }
         let sides = || std::iter::once(h.max(w)).chain(TILE_SIDES.into_iter().filter(|s| *s < h.max(w)));
         let mut chosen = None;
@@ -323,7 +338,7 @@ impl Upscaler {
         }
         let chosen = match chosen {
             Some(grid) => grid,
-            None => with_side(TILE_SIDES[TILE_SIDES.len() - 1].max(least))?,
+            None => with_side(TILE_SIDES[TILE_SIDES.len() - 1])?,
         };
         self.within_memory(chosen, sides().filter(|s| *s < h.max(w)).map(with_side), settings)
     }

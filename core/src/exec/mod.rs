@@ -129,6 +129,19 @@ pub fn check_name(name: &str) -> Result<()> {
     if known { Ok(()) } else { Err(unknown(name)) }
 }
 
+/// Whether the executor called `name` has such arithmetic: `auto` or `f32`, for all there are.
+///
+/// # Errors
+/// `Option` for others.
+pub fn check_precision(name: &str, precision: &str) -> Result<()> {
+    match precision {
+        "auto" | "f32" => Ok(()),
+        _ => {
+            Err(Error::option(format!("precision is \"{precision}\", device `{name}` computes in f32 only")))
+        }
+    }
+}
+
 fn unknown(name: &str) -> Error {
     let known: Vec<&str> = EXECUTORS.iter().map(|e| e.0).collect();
     Error::device(format!("device `{name}` is not in this build; there are: auto, {}", known.join(", ")))

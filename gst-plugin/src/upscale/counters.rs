@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ssmoesr_core::Upscaler;
+
 /// Counters since READY.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
@@ -37,11 +39,15 @@ impl Counters {
         self.frames
     }
 
-    /// The structure of the `stats` property.
-    pub(super) fn structure(&self, users: u32, device: &str, model: &str) -> gst::Structure {
+    /// The structure of the `stats` property, with what computes and the number of elements that use it.
+    pub(super) fn structure(&self, engine: Option<(&Upscaler, u32)>) -> gst::Structure {
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let average =
             self.total.checked_div(u32::try_from(self.frames).unwrap_or(u32::MAX)).unwrap_or_default();
+        let (device, model, hash) = engine.map_or(("", "", ""), |(up, _)| {
+            let model = up.model();
+            (up.device(), model.name.as_str(), model.hash.as_str())
+        });
         gst::Structure::builder("application/x-ssmoesr-stats")
             .field("frames", self.frames)
             .field("dropped-late", self.late)
@@ -54,9 +60,10 @@ impl Counters {
             .field("in-work", self.in_work)
             .field("last-frame-ms", ms(self.last))
             .field("average-frame-ms", ms(average))
-            .field("engine-users", users)
+            .field("engine-users", engine.map_or(0, |(_, users)| users))
             .field("device", device)
             .field("model", model)
+            .field("model-hash", hash)
             .build()
     }
 }

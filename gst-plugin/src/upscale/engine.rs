@@ -18,6 +18,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(10);
 pub(super) struct Key {
     model: Option<String>,
     device: String,
+    precision: String,
     threads: u32,
 }
 
@@ -32,6 +33,7 @@ impl Key {
         Self {
             model: options.model.as_ref().map(resolve),
             device: options.device.clone(),
+            precision: options.precision.clone(),
             threads: options.threads,
         }
     }

@@ -137,8 +137,9 @@ impl ObjectImpl for Upscale {
         if let Some(value) = lock(&self.settings).get(pspec.name()) {
             return value;
         }
-        let (users, device, model) = self.slot.describe();
-        lock(&self.counters).structure(users, &device, &model).to_value()
+        let engine = self.slot.engine();
+        let engine = engine.as_ref().map(|(engine, users)| (engine.upscaler().as_ref(), *users));
+        lock(&self.counters).structure(engine).to_value()
     }
 }
 

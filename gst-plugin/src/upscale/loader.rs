@@ -151,14 +151,11 @@ impl Slot {
         }
     }
 
-    /// Number of elements that use the engine, the device it runs on and its model's name; empty without one.
-    pub(super) fn describe(&self) -> (u32, String, String) {
+    /// The engine and the number of elements that use it.
+    pub(super) fn engine(&self) -> Option<(Arc<Engine>, u32)> {
         match &*lock(&self.state) {
-            State::Ready(_, user) => {
-                let (engine, up) = (user.engine(), user.engine().upscaler());
-                (engine.users(), up.device().to_owned(), up.model().name.clone())
-            }
-            _ => (0, String::new(), String::new()),
+            State::Ready(_, user) => Some((user.engine().clone(), user.engine().users())),
+            _ => None,
         }
     }
 }

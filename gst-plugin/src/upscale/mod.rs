@@ -38,8 +38,9 @@ glib::wrapper! {
     ///
     /// ## Statistics
     /// `stats` is an `application/x-ssmoesr-stats` of what was counted since READY: `frames`, `dropped-late`,
-    /// `dropped-invalid`, `cancelled`, `resets`, `scene-resets`, `tiles`, `tiles-reused`, `last-frame-ms`, `average-frame-ms` (guint64), `in-work` (gboolean: a frame is being computed),
-    /// `engine-users` (guint), `device`, `model` (gchararray).
+    /// `dropped-invalid`, `cancelled`, `resets`, `scene-resets`, `tiles`, `tiles-reused`, `last-frame-ms`, `average-frame-ms`
+    /// (guint64), `in-work` (gboolean: a frame is being computed), `engine-users` (guint), `device`, `model`, `model-hash`
+    /// (gchararray; SHA-256 of the model's description, which holds those of its weights).
     ///
     /// Since: 0.1.0
     pub struct Upscale(ObjectSubclass<imp::Upscale>)
@@ -60,6 +61,38 @@ pub enum Scale {
     X8 = 8,
 }
 
+/// Arithmetic of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstSsmoesrPrecision")]
+pub enum Precision {
+    /// What the device does best.
+    #[default]
+    #[enum_value(name = "The device's own", nick = "auto")]
+    Auto,
+    /// Single precision.
+    #[enum_value(name = "32 bits", nick = "f32")]
+    F32,
+    /// Half precision.
+    #[enum_value(name = "16 bits", nick = "f16")]
+    F16,
+    /// Half precision with the range of single precision.
+    #[enum_value(name = "16 bits with the range of 32", nick = "bf16")]
+    Bf16,
+}
+
+impl Precision {
+    /// Word of the option `precision`.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// How frames of a video go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[repr(i32)]
@@ -76,7 +109,7 @@ pub enum Temporal {
 
 /// Makes the element known. Rank NONE: nothing that picks elements by rank may pick one this costly.
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    for kind in [Scale::static_type(), Temporal::static_type()] {
+    for kind in [Precision::static_type(), Scale::static_type(), Temporal::static_type()] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     gst::Element::register(Some(plugin), "ssmoesr", gst::Rank::NONE, Upscale::static_type())

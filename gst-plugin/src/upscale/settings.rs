@@ -6,7 +6,7 @@ use glib::prelude::*;
 use gst::prelude::*;
 use ssmoesr_core::Options;
 
-use super::{Scale, Temporal};
+use super::{Precision, Scale, Temporal};
 
 /// 16384 x 16384: a frame of 400 MB in I420, and four times an 8K screen.
 const MAX_OUTPUT_PIXELS: u64 = 1 << 28;
@@ -22,6 +22,8 @@ pub(super) struct Settings {
     pub(super) options: Options,
     /// Factor asked for.
     pub(super) scale: Scale,
+    /// Arithmetic asked for.
+    pub(super) precision: Precision,
     /// Larger output is refused.
     pub(super) max_output_pixels: u64,
     /// Whether frames share their noise.
@@ -37,6 +39,7 @@ impl Default for Settings {
         Self {
             options: Options::default(),
             scale: Scale::default(),
+            precision: Precision::default(),
             max_output_pixels: MAX_OUTPUT_PIXELS,
             temporal: Temporal::default(),
             scene_threshold: SCENE_THRESHOLD,
@@ -83,6 +86,11 @@ pub(super) fn specs() -> &'static [glib::ParamSpec] {
                 .default_value(options.device.as_str())
                 .mutable_ready()
                 .build(),
+            glib::ParamSpecEnum::builder_with_default("precision", defaults.precision)
+                .nick("Precision")
+                .blurb(help("precision"))
+                .mutable_ready()
+                .build(),
             glib::ParamSpecUInt::builder("steps")
                 .nick("Steps")
                 .blurb(help("steps"))
@@ -109,6 +117,13 @@ pub(super) fn specs() -> &'static [glib::ParamSpec] {
                 .blurb(help("tile-size"))
                 .maximum(4096)
                 .default_value(options.tile_size)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("tile-overlap")
+                .nick("Tile overlap")
+                .blurb(help("tile-overlap"))
+                .maximum(256)
+                .default_value(options.tile_overlap)
                 .mutable_playing()
                 .build(),
             glib::ParamSpecUInt::builder("threads")
@@ -194,6 +209,12 @@ impl Settings {
                 (changed, Effect::Reset)
             }
             "tile-size" => (take(&mut options.tile_size, value), Effect::Later),
+            "tile-overlap" => (take(&mut options.tile_overlap, value), Effect::Later),
+            "precision" => {
+                let changed = take(&mut self.precision, value);
+                options.precision = self.precision.word().to_owned();
+                (changed, Effect::Later)
+            }
             "threads" => (take(&mut options.threads, value), Effect::Later),
             "max-output-pixels" => (take(&mut self.max_output_pixels, value), Effect::Later),
             "temporal" => (take(&mut self.temporal, value), Effect::Reset),
@@ -215,6 +236,8 @@ impl Settings {
             "seed" => options.seed.to_value(),
             "fidelity" => options.fidelity.to_value(),
             "tile-size" => options.tile_size.to_value(),
+            "tile-overlap" => options.tile_overlap.to_value(),
+            "precision" => self.precision.to_value(),
             "threads" => options.threads.to_value(),
             "max-output-pixels" => self.max_output_pixels.to_value(),
             "temporal" => self.temporal.to_value(),

@@ -267,3 +267,42 @@ fn a_plan_is_numbers_and_needs_no_memory() {
         assert!(w.max(h) <= side as u32 && w.min(h) + 64 > side as u32, "{w}x{h} for {side}");
     }
 }
+
+#[test]
+fn tiles_share_what_is_asked_for() {
+    let upscaler = Upscaler::new(&cpu()).unwrap();
+    let shared = |overlap: u32, side: usize| {
+        let mut options = cpu();
+        options.tile_overlap = overlap;
+        let settings = settings::Settings::resolve(&options, &upscaler.manifest).unwrap();
+        let tiles: Vec<_> =
+            upscaler.grid((32, 1024), side, &settings).unwrap().tiles(Order::Rows).map(|t| t.rect).collect();
+        tiles.windows(2).map(|t| t[0].x + t[0].w - t[1].x).collect::<Vec<_>>()
+    };
+    // The last tile ends with the picture, so it may share more.
+    for (overlap, least) in [(0, 64), (16, 16), (64, 64), (128, 128)] {
+        let shared = shared(overlap, 192);
+        assert!(shared[0] >= least && shared[0] < least + 64, "{overlap}: {shared:?}");
+    }
+    // A tile that is no longer than what it shares grows.
+    assert!(shared(256, 96).iter().all(|s| *s >= 256));
+    // Nothing shared is too little for a picture without borders, but it is one.
+    let (mut options, input) = (cpu(), scene(150, 40));
+    options.tile_size = 96;
+    options.tile_overlap = 8;
+    let few = enlarge(&upscaler, &input, &options);
+    options.tile_overlap = 0;
+    assert!(few.width() == 600 && few != enlarge(&upscaler, &input, &options));
+}
+
+#[test]
+fn a_precision_that_the_device_lacks_is_refused() {
+    let mut options = cpu();
+    options.precision = "f32".to_owned();
+    assert!(Upscaler::new(&options).is_ok());
+    options.precision = "bf16".to_owned();
+    let error = Upscaler::new(&options).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Option);
+    assert!(error.to_string().contains("bf16") && error.to_string().contains("`cpu`"), "{error}");
+    assert!(Upscaler::check(&options).is_err() && Upscaler::shared(&options).is_err());
+}
