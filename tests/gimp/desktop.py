@@ -183,68 +183,12 @@ def plug_ins():
     return [int(p) for p in tool('pgrep', '-f', f'{profile}/plug-ins/ssmoesr-gimp/ssmoesr-gimp').split()]
 
 
-def large_picture():
-    """Opens a picture that takes a while; the whole of GIMP's window is on the screen then."""
-    open_picture()
-    ask('(gimp-image-scale image 2400 1800)')
-    activate(WINDOW)
-    window = tool('xdotool', 'getactivewindow').strip()
-    tool('xdotool', 'windowmove', window, '0', '0')
-    tool('xdotool', 'windowsize', window, '1270', '820')
-    time.sleep(3)
-    return window
-
-
 def wait_for(what, seconds=60):
     began = time.monotonic()
     while not what():
         assert time.monotonic() - began < seconds, 'waited in vain'
         time.sleep(0.02)
     return time.monotonic() - began
-
-
-def cancel_in_the_middle():
-    """GIMP's own Cancel, on the right of the status bar; and how long GIMP's window stood still before."""
-    window = large_picture()
-    before = state()
-    files = sorted(os.listdir(root + '/tmp'))
-    gimp = [p for p in tool('pgrep', '-x', 'gimp-2.10' if OLD else 'gimp-3.0|gimp-3.2').split()
-            if profile.encode() in open(f'/proc/{p}/environ', 'rb').read()][0]
-    trace = f'{shots}/{generation}-trace.txt'
-    watch = subprocess.Popen(['strace', '-p', gimp, '-ttt', '-yy', '-e', 'trace=writev,sendmsg,sendto', '-o', trace])
-    time.sleep(1)
-    send(call(scale=8, output=1))
-    wait_for(plug_ins)
-    began = time.time()
-    for second in (8, 16):
-        time.sleep(8)
-        shoot(f'progress-{second}')
-    time.sleep(8)
-    ended = time.time()
-    watch.terminate()
-    watch.wait()
-    cancelled = plug_ins()
-    assert cancelled, 'the plug-in was done before it could be cancelled'
-    with open(trace, errors='replace') as lines:
-        drawn = [float(line.split()[0]) for line in lines if f':{6000 + SCREEN}' in line]
-    drawn = [t for t in drawn if began <= t <= ended]
-    gap = max(b - a for a, b in zip([began] + drawn, drawn + [ended]))
-    print(f'ok   {ended - began:.0f} s of work, {len(drawn)} times drawn, at most {gap:.2f} s apart')
-    assert gap < 1, gap
-    where = dict(line.split('=') for line in tool('xdotool', 'getwindowgeometry', '--shell', window).split() if '=' in line)
-    right, bottom = int(where['X']) + int(where['WIDTH']), int(where['Y']) + int(where['HEIGHT'])
-    # Left of the docks, which are as wide as they are by default.
-    tool('xdotool', 'mousemove', str(right - CANCEL_FROM_RIGHT), str(bottom - CANCEL_FROM_BOTTOM))
-    time.sleep(0.5)
-    shoot('cancel')
-    tool('xdotool', 'click', '1')
-    took = wait_for(lambda: not set(plug_ins()) & set(cancelled), 10)
-    failed, _ = answer()
-    assert failed
-    assert state() == before, 'a cancelled run left something in the image'
-    assert sorted(os.listdir(root + '/tmp')) == files, 'a cancelled run left files'
-    close_picture()
-    print(f'ok   cancelled by the button in the status bar, gone after {took:.2f} s')
 
 
 def repeat():
@@ -353,7 +297,6 @@ def dialog():
 
 
 WINDOW = 'GIMP|GNU Image'
-CANCEL_FROM_RIGHT, CANCEL_FROM_BOTTOM = 290, 20
 with open(f'{shots}/{generation}.log', 'w') as log:
     try:
         start('Xvfb', f':{SCREEN}', '-screen', '0', '1280x860x24', '-listen', 'tcp', '-ac')
@@ -373,7 +316,6 @@ with open(f'{shots}/{generation}.log', 'w') as log:
         open_picture()
         report()
         close_picture()
-        cancel_in_the_middle()
         undo_and_redo()
         kill_in_the_middle()
         print(f'GIMP {generation}: ALL PASSED')
