@@ -164,6 +164,13 @@ fn difference(a: &Frame, b: &Frame) -> u32 {
     worst
 }
 
+/// Mean of a component of whole bytes.
+fn mean(frame: &Frame, component: usize) -> f64 {
+    let pixel = frame.format().pixel_bytes(0);
+    let values = frame.plane(0).chunks_exact(pixel).map(|px| f64::from(px[component]));
+    values.sum::<f64>() / (frame.plane(0).len() / pixel) as f64
+}
+
 /// A part of a picture of whole bytes.
 fn crop(frame: &Frame, (x, y, w, h): (usize, usize, usize, usize)) -> Frame {
     let pixel = frame.format().pixel_bytes(0);
@@ -342,6 +349,11 @@ fn check(room: &Room, facts: &Facts) {
             _ => 4,
         };
         assert!(off <= limit, "precision {precision}: {off} of 65535");
+    }
+    let (small, large) = (load(&room.path("in/icc.png")), room.out("icc"));
+    for c in 0..3 {
+        let off = mean(&small, c) - mean(&large, c);
+        assert!(off.abs() <= 1.0, "component {c} moved by {off} of 255 on the whole");
     }
     assert_eq!(facts.get("base-indexed"), "0");
     assert_eq!(difference(&room.out("indexed"), &room.expected("out/indexed-source")), 0);
