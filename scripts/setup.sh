@@ -13,7 +13,7 @@ for task in "$@"; do
     test) packages+=(abigail-tools binutils clang g++ gimp git valgrind gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
         gstreamer1.0-plugins-ugly gstreamer1.0-libav) ;;
     fuzz) packages+=(g++) ;;
-    desktop) packages+=(gimp imagemagick openbox procps python3 x11-utils xdotool xvfb) ;;
+    desktop) packages+=(gimp imagemagick openbox procps python3 x11-utils xclip xdotool xvfb) ;;
     gimp3) packages+=(debootstrap) ;;
     training) packages=(python3-torch python3-numpy python3-pil python3-scipy) rust=no ;;
     curl) packages=(ca-certificates curl) rust=no ;;

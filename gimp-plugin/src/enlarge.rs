@@ -26,6 +26,8 @@ pub(crate) struct Enlarged {
     pub(crate) exchange: Exchange,
     pub(crate) wanted: Rect,
     pub(crate) cover: Option<Vec<f32>>,
+    /// Bytes that this process was to take.
+    pub(crate) planned: u64,
 }
 
 /// Enlarges `source` in at most `available` bytes.
@@ -68,7 +70,8 @@ pub(crate) fn enlarge(
         None => None,
     };
     let wanted = source.wanted.times(options.scale as i32);
-    Ok(Enlarged { frame, exchange: source.exchange, wanted, cover })
+    let planned = plan.bytes().saturating_add(own);
+    Ok(Enlarged { frame, exchange: source.exchange, wanted, cover, planned })
 }
 
 /// Pictures in floating point may hold colours below black and above white. The network never saw such: it gets what

@@ -74,6 +74,11 @@ pub(crate) struct NewLayer<'a> {
 
 /// GIMP as the job sees it. Calls come from the thread that GIMP started, never from a worker.
 pub(crate) trait Gimp {
+    /// GIMP's version, as `3.0.4`.
+    fn version(&self) -> String;
+    /// The folder of this user's profile.
+    fn profile(&self) -> Option<PathBuf>;
+
     /// Width and height in pixels.
     fn size(&self, image: Image) -> (i32, i32);
     fn base(&self, image: Image) -> Base;

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::exchange::{Depth, Exchange, Stored, sample};
 use crate::face::{Bands, Base, Gimp, Image, Item, Kind, NewLayer, Rect};
@@ -38,7 +40,7 @@ struct State {
     floating: bool,
     /// What was done to images, in order.
     log: Vec<String>,
-    turns: usize,
+    turns: Arc<AtomicUsize>,
     fractions: Vec<f64>,
     refuse: &'static str,
 }
@@ -61,7 +63,7 @@ impl Fake {
             selection: Item(0),
             floating: false,
             log: Vec::new(),
-            turns: 0,
+            turns: Arc::default(),
             fractions: Vec::new(),
             refuse: "",
         }));
@@ -148,8 +150,9 @@ impl Fake {
     pub(crate) fn log(&self) -> Vec<String> {
         self.0.borrow().log.clone()
     }
-    pub(crate) fn turns(&self) -> usize {
-        self.0.borrow().turns
+    /// Counts the turns of windows, for a worker to look at.
+    pub(crate) fn counter(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.0.borrow().turns)
     }
     pub(crate) fn fractions(&self) -> Vec<f64> {
         self.0.borrow().fractions.clone()
@@ -197,6 +200,12 @@ impl FakeItem {
 }
 
 impl Gimp for Fake {
+    fn version(&self) -> String {
+        "9.9.9".to_owned()
+    }
+    fn profile(&self) -> Option<PathBuf> {
+        None
+    }
     fn size(&self, image: Image) -> (i32, i32) {
         self.0.borrow().images[image.0 as usize].size
     }
@@ -337,6 +346,6 @@ impl Gimp for Fake {
     }
     fn progress_end(&self) {}
     fn turn(&self) {
-        self.0.borrow_mut().turns += 1;
+        self.0.borrow().turns.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::record;
 use crate::trouble::Trouble;
 
 /// Folder and file have one name: GIMP 3 wants it so.
@@ -43,6 +44,8 @@ pub(crate) struct Places {
     pub(crate) config: PathBuf,
     /// Folders with programs.
     pub(crate) programs: Vec<PathBuf>,
+    /// What reports call `~`.
+    pub(crate) home: Option<PathBuf>,
 }
 
 impl Places {
@@ -52,11 +55,12 @@ impl Places {
     /// Where there is no home.
     pub(crate) fn of_user() -> Result<Self, Trouble> {
         let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let home = folder("HOME");
         let config = folder("XDG_CONFIG_HOME")
-            .or_else(|| folder("HOME").map(|home| home.join(".config")))
+            .or_else(|| home.as_ref().map(|home| home.join(".config")))
             .ok_or_else(|| Trouble::said("HOME is not set: there is no profile of GIMP to install into."))?;
         let programs = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect());
-        Ok(Self { config, programs: programs.unwrap_or_default() })
+        Ok(Self { config, programs: programs.unwrap_or_default(), home })
     }
 
     /// Every GIMP of which there is a program or a profile.
@@ -112,8 +116,8 @@ pub(crate) fn uninstall(places: &Places) -> Result<Vec<String>, Trouble> {
     let mut said = Vec::new();
     for profile in places.profiles() {
         let target = profile.plug_in();
-        let settings = profile.folder.join(crate::host::SETTINGS);
-        for file in [&target, &settings] {
+        let [settings, last] = [crate::host::SETTINGS, record::FILE].map(|name| profile.folder.join(name));
+        for file in [&target, &settings, &last] {
             match fs::remove_file(file) {
                 Ok(()) => said.push(format!("removed {}", file.display())),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -179,7 +183,7 @@ mod tests {
     use super::*;
 
     fn places(room: &Path) -> Places {
-        Places { config: room.join("config"), programs: vec![room.join("bin")] }
+        Places { config: room.join("config"), programs: vec![room.join("bin")], home: None }
     }
 
     #[test]

@@ -16,7 +16,16 @@ use crate::worker;
 /// Rows read at a time.
 const BAND: usize = 256;
 
-/// Enlarges what `request` means and returns the image with the result.
+/// What a run leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// The image with the result.
+    pub(crate) image: Image,
+    /// Bytes that this process was to take.
+    pub(crate) planned: u64,
+}
+
+/// Enlarges what `request` means.
 ///
 /// # Errors
 /// One line; the image is as it was.
@@ -26,21 +35,24 @@ pub(crate) fn run(
     drawables: &[Item],
     request: &Request,
     interactive: bool,
-) -> Result<Image, Trouble> {
+) -> Result<Done, Trouble> {
     let target = Target::find(gimp, image, drawables, request)?;
     gimp.progress_begin("Super-Resolution");
     let result = read(gimp, &target).and_then(|source| {
         let (options, available) = (&request.options, memory::available());
         worker::run(gimp, move |tell| enlarge(source, options, available, &CancelToken::new(), tell))
     });
-    let done = result.and_then(|enlarged| apply::apply(gimp, &target, request, &enlarged));
+    let done = result.and_then(|enlarged| {
+        let image = apply::apply(gimp, &target, request, &enlarged)?;
+        Ok(Done { image, planned: enlarged.planned })
+    });
     gimp.progress_end();
-    let result = done?;
-    if interactive && result != image {
-        gimp.show(result);
+    let done = done?;
+    if interactive && done.image != image {
+        gimp.show(done.image);
     }
     gimp.flush();
-    Ok(result)
+    Ok(done)
 }
 
 /// Reads what the network shall see.

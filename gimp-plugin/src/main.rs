@@ -12,6 +12,7 @@ mod host;
 mod install;
 mod job;
 mod memory;
+mod record;
 mod request;
 mod target;
 mod trouble;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         Some("--install") => install().map(said),
         Some("--uninstall") => Places::of_user().and_then(|p| install::uninstall(&p)).map(said),
         Some("--check") => places_and_program().map(|(places, program)| {
-            let (lines, good) = check::report(&places, &program);
+            let (lines, good) = check::report(&places, &program, None);
             said(lines);
             i32::from(!good)
         }),

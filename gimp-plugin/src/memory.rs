@@ -9,11 +9,16 @@ const SIDES: [u32; 4] = [256, 192, 128, 96];
 
 /// Bytes that programs can still have without swapping, if the system says so.
 pub(crate) fn available() -> Option<u64> {
-    parse(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    parse(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
-fn parse(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+/// Most bytes of memory that this process has had at one time, if the system says so.
+pub(crate) fn peak() -> Option<u64> {
+    parse(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+fn parse(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -65,8 +70,9 @@ mod tests {
 
     #[test]
     fn the_kernel_is_understood() {
-        assert_eq!(parse("MemTotal: 9 kB\nMemAvailable:   24 kB\n"), Some(24 << 10));
-        assert_eq!(parse("MemTotal: 9 kB\n"), None);
+        assert_eq!(parse("MemTotal: 9 kB\nMemAvailable:   24 kB\n", "MemAvailable:"), Some(24 << 10));
+        assert_eq!(parse("MemTotal: 9 kB\n", "MemAvailable:"), None);
+        assert!(peak().is_some_and(|bytes| bytes > 1 << 20));
         assert!(available().is_some_and(|bytes| bytes > 1 << 20));
     }
 

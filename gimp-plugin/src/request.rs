@@ -207,7 +207,13 @@ impl Request {
         params().iter().map(|p| format!("{}={}\n", p.name, self.get(p.name))).collect()
     }
 
-    /// Reads such lines; what is unknown or no longer possible keeps its default.
+    /// All values on one line, for people.
+    pub(crate) fn to_line(&self) -> String {
+        let all: Vec<String> = params().iter().map(|p| format!("{}={}", p.name, self.get(p.name))).collect();
+        all.join(", ")
+    }
+
+    /// Reads the lines of `to_lines`; what is unknown or no longer possible keeps its default.
     pub(crate) fn from_lines(text: &str) -> Self {
         let mut request = Self::default();
         for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {

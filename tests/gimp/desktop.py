@@ -183,6 +183,66 @@ def plug_ins():
     return [int(p) for p in tool('pgrep', '-f', f'{profile}/plug-ins/ssmoesr-gimp/ssmoesr-gimp').split()]
 
 
+def wait_for(what, seconds=60):
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < seconds, 'waited in vain'
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def repeat():
+    """Ctrl+F: once more with the last values, without a dialog."""
+    open_picture()
+    # Both rounds shall be short.
+    ask('(gimp-layer-remove-mask over 1)')
+    ask('(gimp-image-scale image 60 45)')
+    number = '(car (gimp-image-list))' if OLD else '(vector-length (car (gimp-get-images)))'
+    count = int(ask(number))
+    activate(WINDOW)
+    # Only what was chosen from the menu can be repeated.
+    keys('alt+r', 'h', 'r')
+    # Where another entry has the same letter, it only moved there.
+    if not tool('xdotool', 'search', '--onlyvisible', '--name', '^Super-Resolution$'):
+        keys('Return')
+    assert activate('^Super-Resolution$'), 'no dialog from the menu'
+    time.sleep(4)
+    keys('alt+g')
+    wait_for(lambda: int(ask(number)) == count + 1)
+    wait_for(lambda: not plug_ins())
+    activate(WINDOW)
+    keys('ctrl+f')
+    wait_for(lambda: int(ask(number)) == count + 2)
+    wait_for(lambda: not plug_ins())
+    shoot('repeated')
+    close_picture()
+    print('ok   repeated with the last values by Ctrl+F')
+
+
+def report():
+    """The button under Advanced, and what is in the clipboard then."""
+    send(call(mode=0))
+    assert activate('^Super-Resolution$'), 'no dialog'
+    time.sleep(4)
+    keys('alt+v')
+    keys('alt+y')
+    shoot('report')
+    copied = tool('xclip', '-selection', 'clipboard', '-o')
+    keys('Escape')
+    answer()
+    inside = ['chroot', root] if root else []
+    home = dict(env, PATH=env['PATH'], XDG_CONFIG_HOME=profile)
+    checked = subprocess.run(inside + [f'{profile}/plug-ins/ssmoesr-gimp/ssmoesr-gimp', '--check'], env=home,
+                             capture_output=True, text=True).stdout
+    for name in ('ssmoesr-gimp ', 'model: ', 'device: ', 'possible device: ', 'machine: ', 'GIMP '):
+        for text in (copied, checked):
+            assert any(line.startswith(name) for line in text.splitlines()), f'no {name}in\n{text}'
+    version = copied.split('open: GIMP ')[1].split(',')[0]
+    assert version.startswith(generation), copied
+    assert '  values: scale=4' in copied and 'last run' in copied, copied
+    print(f'ok   the report is in the clipboard, of GIMP {version}')
+
+
 def kill_in_the_middle():
     open_picture()
     # Large enough to be in the middle for a while.
@@ -252,6 +312,10 @@ with open(f'{shots}/{generation}.log', 'w') as log:
         for window in tool('xdotool', 'search', '--onlyvisible', '--name', 'Welcome to GIMP').split():
             tool('xdotool', 'windowclose', window)
         dialog()
+        repeat()
+        open_picture()
+        report()
+        close_picture()
         undo_and_redo()
         kill_in_the_middle()
         print(f'GIMP {generation}: ALL PASSED')

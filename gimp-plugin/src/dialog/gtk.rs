@@ -2,7 +2,8 @@
 //! two versions never meet in one process.
 #![allow(unsafe_code, reason = "calls of GTK")]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_ulong};
 use std::ptr::null_mut;
 
 use crate::dialog::advice::Preview;
@@ -10,6 +11,8 @@ use crate::host::{Generation, Library, Ptr, Str, functions, text};
 
 /// `GSourceFunc`.
 type Tick = unsafe extern "C" fn(Ptr) -> c_int;
+/// The handler of a button.
+type Clicked = unsafe extern "C" fn(Ptr, Ptr);
 
 functions! {
     /// GTK, GDK-Pixbuf and GLib's timers.
@@ -51,6 +54,13 @@ functions! {
         gtk_widget_destroy: unsafe extern "C" fn(Ptr),
         gtk_dialog_get_content_area: unsafe extern "C" fn(Ptr) -> Ptr,
         gtk_dialog_set_response_sensitive: unsafe extern "C" fn(Ptr, c_int, c_int),
+        gtk_button_new_with_mnemonic: unsafe extern "C" fn(Str) -> Ptr,
+        g_signal_connect_data: unsafe extern "C" fn(Ptr, Str, Clicked, Ptr, Ptr, c_int) -> c_ulong,
+        gdk_atom_intern: unsafe extern "C" fn(Str, c_int) -> Ptr,
+        gtk_clipboard_get: unsafe extern "C" fn(Ptr) -> Ptr,
+        gtk_clipboard_set_text: unsafe extern "C" fn(Ptr, Str, c_int),
+        gtk_clipboard_set_can_store: unsafe extern "C" fn(Ptr, Ptr, c_int),
+        gtk_clipboard_store: unsafe extern "C" fn(Ptr),
         g_object_unref: unsafe extern "C" fn(Ptr),
         g_markup_escape_text: unsafe extern "C" fn(Str, isize) -> Ptr,
         g_free: unsafe extern "C" fn(Ptr),
@@ -182,6 +192,37 @@ impl Gtk {
             let expander = (self.gtk_expander_new_with_mnemonic)(name.as_ptr());
             (self.gtk_container_add)(expander, inside);
             expander
+        }
+    }
+
+    /// A button, and whether it was clicked since that was last asked for.
+    pub(super) fn button(&self, name: &str, help: &str) -> (Ptr, &'static Cell<bool>) {
+        unsafe extern "C" fn clicked(_: Ptr, data: Ptr) {
+            // SAFETY: `data` is the cell below, which is never freed; GTK calls on the thread that made it.
+            unsafe { &*data.cast::<Cell<bool>>() }.set(true);
+        }
+        let (name, help) = (text(name), text(help));
+        // One byte for the rest of this process, which ends after one run.
+        let cell: &'static Cell<bool> = Box::leak(Box::new(Cell::new(false)));
+        // SAFETY: see above; strings are copied.
+        unsafe {
+            let button = (self.gtk_button_new_with_mnemonic)(name.as_ptr());
+            (self.gtk_widget_set_tooltip_text)(button, help.as_ptr());
+            let data = std::ptr::from_ref(cell).cast_mut().cast();
+            (self.g_signal_connect_data)(button, c"clicked".as_ptr(), clicked, data, null_mut(), 0);
+            (button, cell)
+        }
+    }
+
+    /// Puts a text into the clipboard; a clipboard manager, where there is one, keeps it when this process has ended.
+    pub(super) fn copy(&self, said: &str) {
+        let said = text(said);
+        // SAFETY: see above; the string is copied, the clipboard is GTK's own.
+        unsafe {
+            let clipboard = (self.gtk_clipboard_get)((self.gdk_atom_intern)(c"CLIPBOARD".as_ptr(), 0));
+            (self.gtk_clipboard_set_text)(clipboard, said.as_ptr(), -1);
+            (self.gtk_clipboard_set_can_store)(clipboard, null_mut(), 0);
+            (self.gtk_clipboard_store)(clipboard);
         }
     }
 

@@ -1,11 +1,15 @@
 //! The part of the dialog that is the same in both generations: quality, what it will take, before and after.
 
+use std::cell::Cell;
+
+use crate::check::{self, Open};
 use crate::dialog::advice::{Advice, Advisor, Question, SIDE};
 use crate::dialog::gtk::Gtk;
 use crate::dialog::{QUALITY, quality};
 use crate::face::{Gimp, Image, Item, Rect};
 use crate::host::Ptr;
 use crate::job::read_frame;
+use crate::places_and_program;
 use crate::request::{Output, Request};
 use crate::target::Target;
 use crate::trouble::Trouble;
@@ -31,10 +35,14 @@ pub(super) struct Panel<'a> {
     chosen: usize,
     asked: Option<Request>,
     advisor: Advisor,
+    copy: &'static Cell<bool>,
+    /// What `line` says of the values.
+    said: String,
 }
 
 impl<'a> Panel<'a> {
-    /// Puts the widgets into `table` (row `row`, with this name) and `below`.
+    /// Puts the widgets into `table` (row `row`, with this name) and `below`, the button that copies a report into
+    /// `hidden`, a box.
     ///
     /// # Errors
     /// Where no thread is to be had.
@@ -43,7 +51,7 @@ impl<'a> Panel<'a> {
         (gimp, image, drawables): (&'a dyn Gimp, Image, &'a [Item]),
         dialog: Ptr,
         (table, row, name): (Ptr, u32, &str),
-        below: Ptr,
+        (below, hidden): (Ptr, Ptr),
         request: &Request,
     ) -> Result<Self, Trouble> {
         let chosen = quality(request.options.steps, request.options.fidelity);
@@ -55,6 +63,12 @@ impl<'a> Panel<'a> {
         let before = gtk.picture(pair, "Before");
         let after = gtk.picture(pair, "After");
         gtk.pack(below, pair);
+        let (button, copy) = gtk
+            .button("Cop_y report", "Versions, model, devices, values and the last error, for a bug report.");
+        // In a row, so that it is not as wide as the dialog.
+        let row = gtk.hbox(0);
+        gtk.pack(row, button);
+        gtk.pack(hidden, row);
         gtk.say(line, "Looking at the picture", false);
         let advisor = Advisor::start()?;
         Ok(Self {
@@ -70,12 +84,17 @@ impl<'a> Panel<'a> {
             chosen,
             asked: None,
             advisor,
+            copy,
+            said: String::new(),
         })
     }
 
     /// Looks whether values changed and whether there is advice.
     pub(super) fn tick(&mut self, values: &dyn Values) {
         self.follow_quality(values);
+        if self.copy.replace(false) {
+            self.copy_report(values);
+        }
         match values.get() {
             Ok(request) if self.asked.as_ref() != Some(&request) => {
                 match self.question(&request) {
@@ -95,6 +114,7 @@ impl<'a> Panel<'a> {
                 Advice::Line(text, loud) => {
                     self.gtk.say(self.line, &text, loud);
                     self.gtk.allow_ok(self.dialog, true);
+                    self.said = text;
                 }
                 Advice::Refusal(text) => self.refuse(&text),
                 Advice::Preview(preview) => {
@@ -105,9 +125,22 @@ impl<'a> Panel<'a> {
         }
     }
 
-    fn refuse(&self, text: &str) {
+    fn refuse(&mut self, text: &str) {
         self.gtk.say(self.line, text, true);
         self.gtk.allow_ok(self.dialog, false);
+        text.clone_into(&mut self.said);
+    }
+
+    fn copy_report(&self, values: &dyn Values) {
+        let said = match places_and_program() {
+            Ok((places, program)) => {
+                let open = Open::new(self.gimp, values.get().ok().as_ref(), &self.said);
+                self.gtk.copy(&check::report(&places, &program, Some(&open)).0.join("\n"));
+                "The report is copied: paste it before you close this window.".to_owned()
+            }
+            Err(trouble) => trouble.to_string(),
+        };
+        self.gtk.say(self.line, &said, false);
     }
 
     /// A preset sets steps and fidelity; these, when set by hand, choose the preset.

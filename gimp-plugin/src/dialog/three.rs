@@ -79,7 +79,7 @@ pub(crate) fn ask(
     };
     // SAFETY: procedure and config are libgimp's; strings live during the calls; lists of arguments end with null;
     // the store is ours until the unref.
-    let dialog = unsafe {
+    let (dialog, hidden) = unsafe {
         if let Some(scope) = scope {
             (ui.g_object_set)(config, c"scope".as_ptr(), scope.as_ptr(), END);
         }
@@ -91,7 +91,7 @@ pub(crate) fn ask(
         (ui.g_object_unref)(store);
         (ui.gimp_procedure_dialog_get_label)(dialog, c"advanced-title".as_ptr(), c"Ad_vanced".as_ptr(), 0, 1);
         let rows = [c"steps", c"fidelity", c"model", c"device", c"seed"].map(|c| c.as_ptr());
-        (ui.gimp_procedure_dialog_fill_box)(
+        let hidden = (ui.gimp_procedure_dialog_fill_box)(
             dialog,
             c"advanced-box".as_ptr(),
             rows[0],
@@ -116,7 +116,7 @@ pub(crate) fn ask(
             c"advanced".as_ptr(),
             END,
         );
-        dialog
+        (dialog, hidden)
     };
     let (content, all, table, below) = (gtk.content(dialog), gtk.vbox(9), gtk.table(), gtk.vbox(6));
     gtk.pack(all, table);
@@ -124,9 +124,16 @@ pub(crate) fn ask(
     gtk.pack(content, all);
     // Behind scale, scope and output, before what is advanced.
     gtk.reorder(content, all, BEFORE_ADVANCED);
-    let mut panel =
-        Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 0, "_Quality"), below, &request)?;
+    let mut panel = Panel::new(
+        &gtk,
+        (gimp, image, drawables),
+        dialog,
+        (table, 0, "_Quality"),
+        (below, hidden),
+        &request,
+    )?;
     gtk.show(all);
+    gtk.show(hidden);
     let mut tick = || panel.tick(&values);
     // SAFETY: the dialog lives.
     let go = gtk.while_ticking(&mut tick, || unsafe { (ui.gimp_procedure_dialog_run)(dialog) });

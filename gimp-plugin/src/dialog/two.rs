@@ -99,12 +99,20 @@ pub(crate) fn ask(
             END,
         )
     };
-    let (content, table, below) = (gtk.content(dialog), gtk.table(), gtk.vbox(6));
+    let (content, table, below, hidden) = (gtk.content(dialog), gtk.table(), gtk.vbox(6), gtk.vbox(6));
     let widgets = fill(&gtk, table, below, request, content);
-    let mut panel =
-        Panel::new(&gtk, (gimp, image, drawables), dialog, (table, 3, "_Quality:"), below, request)?;
+    let mut panel = Panel::new(
+        &gtk,
+        (gimp, image, drawables),
+        dialog,
+        (table, 3, "_Quality:"),
+        (below, hidden),
+        request,
+    )?;
     let (advanced, list) = advanced_rows(&gtk, &widgets);
-    gtk.pack(below, gtk.expander("Ad_vanced", list));
+    gtk.pack(hidden, list);
+    gtk.reorder(hidden, list, 0);
+    gtk.pack(below, gtk.expander("Ad_vanced", hidden));
     for (row, (name, widget)) in advanced.into_iter().enumerate() {
         let param = params().into_iter().find(|p| p.name == name);
         let (nick, help) = param.map_or((name, String::new()), |p| (p.nick, p.help));

@@ -77,6 +77,7 @@ functions! {
         gimp_progress_update: unsafe extern "C" fn(f64) -> c_int,
         gimp_progress_end: unsafe extern "C" fn() -> c_int,
         gimp_directory: unsafe extern "C" fn() -> Str,
+        gimp_version: unsafe extern "C" fn() -> Ptr,
     }
 }
 

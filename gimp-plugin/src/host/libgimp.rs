@@ -1,8 +1,9 @@
 //! [`Gimp`] by libgimp.
 #![allow(unsafe_code, reason = "calls of GIMP")]
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, OsStr, c_int};
 use std::marker::PhantomData;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 
@@ -58,12 +59,16 @@ impl<N: Names> Host<N> {
         unsafe { (self.gegl.gegl_init)(null_mut(), null_mut()) }
     }
 
-    /// The profile's folder.
-    pub(super) fn directory(&self) -> Option<PathBuf> {
-        // SAFETY: libgimp is initialised before procedures run; the string is its own and stays.
+    /// A string of GIMP that is ours to free; empty where there is none.
+    fn owned(&self, string: Ptr) -> String {
+        if string.is_null() {
+            return String::new();
+        }
+        // SAFETY: the callers below give C strings that libgimp allocated for them.
         unsafe {
-            let path = (self.api.gimp_directory)();
-            (!path.is_null()).then(|| PathBuf::from(CStr::from_ptr(path).to_string_lossy().into_owned()))
+            let copy = CStr::from_ptr(string.cast()).to_string_lossy().into_owned();
+            (self.glib.g_free)(string);
+            copy
         }
     }
 
@@ -102,6 +107,19 @@ fn must(answer: c_int, what: &str) -> Result<(), Trouble> {
 // on the thread of gimp_main while a procedure runs; handles that name nothing are refused by libgimp with an answer
 // of zero or null; out pointers point to live variables.
 impl<N: Names> Gimp for Host<N> {
+    fn version(&self) -> String {
+        // SAFETY: see above.
+        self.owned(unsafe { (self.api.gimp_version)() })
+    }
+
+    fn profile(&self) -> Option<PathBuf> {
+        // SAFETY: see above; the string is libgimp's own and stays.
+        unsafe {
+            let path = (self.api.gimp_directory)();
+            (!path.is_null()).then(|| PathBuf::from(OsStr::from_bytes(CStr::from_ptr(path).to_bytes())))
+        }
+    }
+
     fn size(&self, image: Image) -> (i32, i32) {
         let handle = self.names.image(image);
         // SAFETY: see above.
@@ -171,16 +189,8 @@ impl<N: Names> Gimp for Host<N> {
     }
 
     fn name(&self, item: Item) -> String {
-        // SAFETY: see above; the string is ours until it is freed.
-        unsafe {
-            let name = (self.api.gimp_item_get_name)(self.names.item(item));
-            if name.is_null() {
-                return String::new();
-            }
-            let copy = CStr::from_ptr(name.cast()).to_string_lossy().into_owned();
-            (self.glib.g_free)(name);
-            copy
-        }
+        // SAFETY: see above.
+        self.owned(unsafe { (self.api.gimp_item_get_name)(self.names.item(item)) })
     }
 
     fn place(&self, item: Item) -> Rect {

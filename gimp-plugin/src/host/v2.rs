@@ -8,13 +8,14 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 
-use crate::face::{Image, Item};
+use crate::face::{Gimp, Image, Item};
 use crate::host::about::{AUTHOR, BLURB, HELP, LABEL, MENU, NAME, YEAR};
 use crate::host::api::value;
 use crate::host::libgimp::{Host, Names};
 use crate::host::library::{Argument, Generation, Library, Ptr, Str, functions, text};
 use crate::host::{panicked, settings};
 use crate::job;
+use crate::record;
 use crate::request::{Holds, Param, Request, params};
 use crate::trouble::Trouble;
 
@@ -277,7 +278,8 @@ fn work(host: &Host<Old>, values: &[Value]) -> Result<Image, Trouble> {
     }
     host.begin();
     let (image, drawables) = (Image(image.as_integer()), [Item(drawable.as_integer())]);
-    let store = host.directory().map(|folder| folder.join(settings::FILE));
+    let profile = host.profile();
+    let store = profile.as_ref().map(|folder| folder.join(settings::FILE));
     let interactive = mode.as_integer() == value::RUN_INTERACTIVE;
     let mut request = Request::default();
     match mode.as_integer() {
@@ -296,11 +298,9 @@ fn work(host: &Host<Old>, values: &[Value]) -> Result<Image, Trouble> {
             }
         }
     }
-    job::run(
-        host,
-        image,
-        &drawables,
-        &request,
-        interactive || mode.as_integer() == value::RUN_WITH_LAST_VALUES,
-    )
+    let shown = interactive || mode.as_integer() == value::RUN_WITH_LAST_VALUES;
+    record::keep(profile.as_deref(), host.version(), &request, || {
+        job::run(host, image, &drawables, &request, shown)
+    })
+    .map(|done| done.image)
 }

@@ -8,13 +8,14 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 
-use crate::face::{Image, Item};
+use crate::face::{Gimp, Image, Item};
 use crate::host::about::{AUTHOR, BLURB, HELP, LABEL, MENU, NAME, YEAR};
 use crate::host::api::value;
 use crate::host::libgimp::{Host, Names};
 use crate::host::library::{Argument, Generation, Library, Ptr, Str, functions, text};
 use crate::host::panicked;
 use crate::job;
+use crate::record;
 use crate::request::{Holds, Param, Request, params};
 use crate::trouble::Trouble;
 
@@ -381,7 +382,10 @@ fn work(
     }
     let request = read_config(&host.names.new, config)?;
     let shown = mode == value::RUN_INTERACTIVE || mode == value::RUN_WITH_LAST_VALUES;
-    job::run(host, image, layers, &request, shown)
+    record::keep(host.profile().as_deref(), host.version(), &request, || {
+        job::run(host, image, layers, &request, shown)
+    })
+    .map(|done| done.image)
 }
 
 /// What the procedure was called with.
