@@ -86,7 +86,7 @@ pub(crate) struct Param {
 }
 
 /// The order in which GIMP 2.10 wants them. Scripts rely on it: what is new goes to the end.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 16] = [
     "scale",
     "scope",
     "output",
@@ -101,6 +101,8 @@ const ORDER: [&str; 14] = [
     "tile-size",
     "threads",
     "tile-mode",
+    "tile-overlap",
+    "precision",
 ];
 
 /// All parameters in their order.
@@ -141,6 +143,8 @@ fn nick(name: &str) -> &'static str {
         "tile-size" => "Tile size",
         "threads" => "Threads",
         "tile-mode" => "Tile mode",
+        "tile-overlap" => "Tile overlap",
+        "precision" => "Precision",
         _ => "",
     }
 }
@@ -198,6 +202,8 @@ impl Request {
             "tile-size" => o.tile_size.to_string(),
             "threads" => o.threads.to_string(),
             "tile-mode" => o.tile_mode.clone(),
+            "tile-overlap" => o.tile_overlap.to_string(),
+            "precision" => o.precision.clone(),
             _ => String::new(),
         }
     }

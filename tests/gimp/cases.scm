@@ -12,7 +12,7 @@
 (define layer 0) (define selection 1) (define visible 2)
 (define new-image 0) (define this-image 1) (define new-layer 2)
 (define (call image drawable scale scope output model)
-  (car (plug-in-ssmoesr RUN-NONINTERACTIVE image drawable scale scope output model "auto" 0 "" 0 -1 -1 "" 0 0 "joint")))
+  (car (plug-in-ssmoesr RUN-NONINTERACTIVE image drawable scale scope output model "auto" 0 "" 0 -1 -1 "" 0 0 "joint" 0 "auto")))
 (define (enlarge image drawable scope output) (call image drawable 4 scope output ""))
 (define (refused name image drawable scale scope output model)
   (let ((w (car (gimp-image-width image))) (n (car (gimp-image-get-layers image))))

@@ -65,7 +65,7 @@ def ask(code, fail=False):
 
 def call(mode=1, scale=4, scope=0, output=0):
     if OLD:
-        return (f'(plug-in-ssmoesr {mode} image layer {scale} {scope} {output} "" "auto" 0 "" 0 -1 -1 "" 0 0 "joint")')
+        return (f'(plug-in-ssmoesr {mode} image layer {scale} {scope} {output} "" "auto" 0 "" 0 -1 -1 "" 0 0 "joint" 0 "auto")')
     scope = ('layer', 'selection', 'visible')[scope]
     output = ('new-image', 'this-image', 'new-layer')[output]
     return (f'(plug-in-ssmoesr #:run-mode {mode} #:image image #:drawables (vector layer) #:scale {scale} '
