@@ -81,7 +81,6 @@ static void options(void)
     WITH(o.sampler = "random", SSMOESR_ERROR_OPTION, "random");
     WITH(o.colour_fix = "rainbow", SSMOESR_ERROR_OPTION, "rainbow");
     WITH(o.tile_mode = "sideways", SSMOESR_ERROR_OPTION, "sideways");
-    WITH(o.precision = "f32", SSMOESR_OK, "");
     WITH(o.precision = "f16", SSMOESR_ERROR_OPTION, "f32 only");
     WITH(o.tile_overlap = 257, SSMOESR_ERROR_OPTION, "tile-overlap");
     WITH(o.reserved = 1, SSMOESR_ERROR_OPTION, "reserved");
@@ -91,6 +90,11 @@ static void options(void)
     WITH(o.model = endless, SSMOESR_ERROR_MODEL, "xxx");
     CHECK(strlen(ssmoesr_last_error()) <= 1023);
     FAILS(ssmoesr_upscaler_new(NULL, NULL), SSMOESR_ERROR_ARGUMENT, "upscaler");
+    CHECK(ssmoesr_options_init(&o, sizeof o) == SSMOESR_OK);
+    o.precision = "f32";
+    o.tile_overlap = 32;
+    CHECK(ssmoesr_upscaler_new(&o, &u) == SSMOESR_OK);
+    ssmoesr_upscaler_free(&u);
 }
 
 /* A program that was compiled before ssmoesr_options had its last field: what lies behind its struct is its own. */

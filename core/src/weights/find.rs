@@ -45,7 +45,8 @@ pub fn file_hash(path: &Path) -> Result<String> {
     let cannot = |e| Error::io(format!("cannot read {}", path.display()), e);
     let mut file = File::open(path).map_err(cannot)?;
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
+    // On the stack: descriptions are hashed wherever a model is opened, also where no memory is left.
+    let mut buffer = [0; 1 << 13];
     loop {
         let n = file.read(&mut buffer).map_err(cannot)?;
         let Some(read) = buffer.get(..n).filter(|b| !b.is_empty()) else { break };
