@@ -97,7 +97,7 @@ static void options(void)
     ssmoesr_upscaler_free(&u);
 }
 
-/* A program that was compiled before ssmoesr_options had its last field: what lies behind its struct is its own. */
+/* A program that was compiled before ssmoesr_options had its last fields: what lies behind its struct is its own. */
 static void older_options(void)
 {
     struct older {

@@ -267,13 +267,14 @@ impl Upscale {
                 let stats = running.stream.stats();
                 *lock(&self.running) = Some(running);
                 let took = started.elapsed();
+                let (element, info) = (self.obj(), &negotiated.input.info);
+                // Before it is counted: no average in `stats` is beyond what was told.
+                self.reports.tell_latency(&element, took);
                 let frames = {
                     let mut counters = lock(&self.counters);
                     counters.tiles = (stats.tiles, stats.reused);
                     counters.computed(took)
                 };
-                let (element, info) = (self.obj(), &negotiated.input.info);
-                self.reports.tell_latency(&element, took);
                 if options.device == "auto" && engine.upscaler().device() == "cpu" {
                     self.reports.warn_of_the_cpu(&element, info, took);
                 }
