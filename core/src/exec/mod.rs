@@ -154,6 +154,11 @@ pub(crate) fn all_executors() -> Vec<(String, Arc<dyn Executor>)> {
     for level in cpu::Level::available() {
         all.push((format!("cpu {level}"), Arc::new(cpu::Cpu::new(level, 2))));
     }
+    // Strips as thin as they can be, where other maps of tests are too small to be cut.
+    for unit in [1, 3] {
+        let (level, size) = (cpu::Level::detect(None), cpu::Size { values: 0, least: 0, unit, pass: 0 });
+        all.push((format!("cpu by {unit} rows"), Arc::new(cpu::Cpu::with_strips(level, 2, size))));
+    }
     #[cfg(feature = "reference")]
     all.push(("reference".to_owned(), Arc::new(candle::Candle)));
     all

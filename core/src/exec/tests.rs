@@ -3,7 +3,7 @@
 use super::naive::Naive;
 use super::*;
 use crate::graph::cases::{Case, Data, PLACES, cases, place};
-use crate::graph::{Activation, Border, Builder, Padding, Shape};
+use crate::graph::{Activation, Border, Builder, Padding, QkvLayout, Shape};
 use crate::weights::MemoryWeights;
 
 /// A small generator (SplitMix64), so that a failure names its numbers by a seed.
@@ -174,7 +174,27 @@ fn chains_of_operations_agree_with_the_twin() {
             }),
         ),
         (
-            "inverted bottleneck in strips",
+            "windows between convolutions, then twice the size",
+            [2, 16, 12, 8],
+            Box::new(|g, x| {
+                let y = silu_norm(g, x, "rms")?;
+                let y = g.conv1("qkv", y, 48)?;
+                let y = g.attention("a", y, 2, Some(4), QkvLayout::PartFirst, None)?;
+                let y = g.conv1("proj", y, 16)?;
+                let x = g.add("s1", x, y)?;
+                let y = g.rms_norm("fn", x)?;
+                let y = g.frequency_filter("f", y, Some(4), 2, 1, 0.1, 0.01, true)?;
+                let y = g.scale_channels("gain", y)?;
+                let x = g.add("s2", x, y)?;
+                let wide = g.conv1("up", x, 32)?;
+                let wide = g.pixel_shuffle("p", wide, 2)?;
+                let y = g.conv3("c1", wide, 8, Border::Replicate)?;
+                let both = g.concat("j", &[wide, y])?;
+                g.conv3("c2", both, 3, Border::Replicate)
+            }),
+        ),
+        (
+            "inverted bottleneck",
             [2, 16, 40, 130],
             Box::new(|g, x| {
                 let leaky = Activation::LeakyRelu(0.1);

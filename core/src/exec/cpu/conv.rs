@@ -68,6 +68,8 @@ pub(crate) struct Source {
     /// Scale and shift, each `[n][padded(cin)]`.
     pub(crate) channel: Option<(Ptr, Ptr)>,
     pub(crate) act: Act,
+    /// The border around the map where it is a part of a larger one; none: the convolution's.
+    pub(crate) padding: Option<Padding>,
 }
 
 /// What follows the convolution: `y = add + scale * act(conv + bias + channel)`.
@@ -165,7 +167,8 @@ impl Conv {
     pub(crate) unsafe fn run(&self, cx: &Context<'_>, src: &Source, post: &Post, y: &Map) -> Result<()> {
         let up = usize::from(src.upsample);
         let (r, map) = (self.spec.shuffle, &src.map);
-        let size = self.spec.size(map.h << up, map.w << up);
+        let spec = ConvSpec { padding: src.padding.unwrap_or(self.spec.padding), ..self.spec.clone() };
+        let size = spec.size(map.h << up, map.w << up);
         let shape = |m: &Map| (m.n, m.c, m.h, m.w);
         let wanted = size.map(|(h, w)| (map.n, self.spec.out_channels(), h * r, w * r));
         let (Some(size), true) = (size, wanted == Some(shape(y))) else {
@@ -181,7 +184,7 @@ impl Conv {
             return Err(Error::internal("convolution of an empty map"));
         }
         let bias = Ptr::new(self.bias.start());
-        let call = Call { cx, level: self.level, spec: &self.spec, bias, src, post, y, size };
+        let call = Call { cx, level: self.level, spec: &spec, bias, src, post, y, size };
         // SAFETY: the caller's contract, and shapes that fit.
         unsafe {
             match &self.kernel {

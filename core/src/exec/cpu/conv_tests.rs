@@ -207,6 +207,7 @@ impl Case {
             pixel: self.pixel.then(|| Ptr::new(pixel.as_mut_ptr())),
             channel: self.channel.then(|| (Ptr::new(scale.as_mut_ptr()), Ptr::new(shift.as_mut_ptr()))),
             act: self.before,
+            padding: None,
         };
         for level in Level::available() {
             let conv = Conv::new(level, spec, &weight, self.bias.then_some(&bias[..])).unwrap();
@@ -382,7 +383,8 @@ fn wrong_shapes_are_errors() {
     let (x, y) = (Held::new([1, 16, 4, 4], 0), Held::new([1, 16, 4, 5], 0));
     let (pool, stop) = (Pool::new(1), AtomicBool::new(false));
     let cx = Context { level, pool: &pool, scratch: &[], stop: &stop };
-    let source = Source { map: x.map, upsample: false, pixel: None, channel: None, act: Act::None };
+    let source =
+        Source { map: x.map, upsample: false, pixel: None, channel: None, act: Act::None, padding: None };
     let post = Post { channel: None, act: Act::None, scale: 1.0, add: None };
     // SAFETY: nothing is run.
     assert!(unsafe { conv.run(&cx, &source, &post, &y.map) }.is_err());
@@ -436,7 +438,8 @@ fn speed() {
         let mut ones = vec![1.0f32; padded(cin)];
         let mut shift = vec![0.1f32; padded(cin)];
         let channel = Some((Ptr::new(ones.as_mut_ptr()), Ptr::new(shift.as_mut_ptr())));
-        let bare = Source { map: x.map, upsample: false, pixel: None, channel: None, act: Act::None };
+        let bare =
+            Source { map: x.map, upsample: false, pixel: None, channel: None, act: Act::None, padding: None };
         let silu = Source { channel, act: Act::Silu, ..bare };
         let post = Post { channel: None, act: Act::None, scale: 1.0, add: None };
         let added = Post { add: Some(y.map), ..post };

@@ -5,7 +5,7 @@
 
 use crate::exec::cpu::conv::Act;
 use crate::exec::cpu::map::LANES;
-use crate::graph::{Activation, Border, ChannelNorm, Graph, Op, Padding, Value};
+use crate::graph::{Activation, ChannelNorm, Graph, Op, Value};
 
 /// How the samples that a convolution reads follow from a stored map.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,34 +58,16 @@ pub(super) enum Work {
     Pointwise(Tail),
     /// The operation as it stands.
     Plain,
-    /// Wide layers row by row, so that their maps are never whole: ends with the convolution of `node`.
-    Strips(Box<Strips>),
     /// Input number `.0` of a concatenation along the channels to channel `.1` of the result.
     Join(usize, usize),
 }
 
-/// A 1x1 convolution to many channels, a depthwise 3x3 one, and a 1x1 one back.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Strips {
-    pub(super) chain: Chain,
-    pub(super) expand: (Value, Tail),
-    pub(super) depthwise: (Value, Tail),
-    pub(super) reduce: Tail,
-}
-
 impl Step {
-    /// Nodes with weights, and what follows each in the same pass.
-    pub(super) fn parts(&self) -> Vec<(Value, Option<&Tail>)> {
+    /// What follows the node in the same pass.
+    pub(super) fn tail(&self) -> Option<&Tail> {
         match &self.work {
-            Work::Conv(_, tail) | Work::Depthwise(tail) | Work::Pointwise(tail) => {
-                vec![(self.node, Some(tail))]
-            }
-            Work::Strips(s) => vec![
-                (s.expand.0, Some(&s.expand.1)),
-                (s.depthwise.0, Some(&s.depthwise.1)),
-                (self.node, Some(&s.reduce)),
-            ],
-            _ => vec![(self.node, None)],
+            Work::Conv(_, tail) | Work::Depthwise(tail) | Work::Pointwise(tail) => Some(tail),
+            _ => None,
         }
     }
 
@@ -93,7 +75,6 @@ impl Step {
     pub(super) fn norm(&self) -> Option<Value> {
         match &self.work {
             Work::Conv(chain, _) => chain.norm,
-            Work::Strips(s) => s.chain.norm,
             Work::Pointwise(_) => Some(self.node),
             _ => None,
         }
@@ -102,10 +83,8 @@ impl Step {
     /// The node whose result is stored, if one is.
     pub(super) fn result(&self) -> Option<Value> {
         match &self.work {
-            Work::Conv(_, tail) | Work::Depthwise(tail) | Work::Pointwise(tail) => Some(tail.last),
-            Work::Strips(s) => Some(s.reduce.last),
             Work::Plain | Work::Join(..) => Some(self.node),
-            Work::Statistics => None,
+            _ => self.tail().map(|tail| tail.last),
         }
     }
 
@@ -114,16 +93,12 @@ impl Step {
         let inputs = &graph.nodes[self.node.index()].inputs;
         let mut all = match &self.work {
             Work::Conv(chain, _) => vec![chain.base],
-            Work::Strips(s) => vec![s.chain.base],
             Work::Join(i, _) => vec![inputs[*i]],
             _ => inputs.clone(),
         };
-        if let Work::Conv(_, tail) | Work::Depthwise(tail) | Work::Pointwise(tail) = &self.work {
+        if let Some(tail) = self.tail() {
             all.extend(tail.channel);
             all.extend(tail.add);
-        }
-        if let Work::Strips(s) = &self.work {
-            all.extend(s.reduce.add);
         }
         all
     }
@@ -431,52 +406,6 @@ impl<'a> Lowering<'a> {
         node.shape[1].is_multiple_of(LANES).then_some(first)
     }
 
-    /// Joins wide inverted bottlenecks to one step each.
-    fn strips(&self, steps: Vec<Step>) -> Vec<Step> {
-        let plain = |i: usize, k: usize, groups: usize| {
-            matches!(self.op(i), Op::Conv2d { kernel, stride: 1, padding, groups: g, .. }
-                if *kernel == k && *padding == Padding::same(k / 2, Border::Zero) && (*g == 1) == (groups == 1))
-        };
-        let bare = |t: &Tail| t.channel.is_none() && t.shuffle == 1;
-        let readers = |v: Value| steps.iter().filter(|s| s.reads(self.graph).contains(&v)).count();
-        let by_result = |v: Value| steps.iter().position(|s| s.result() == Some(v));
-        let mut out: Vec<Option<Step>> = steps.iter().cloned().map(Some).collect();
-        for (i, last) in steps.iter().enumerate() {
-            let Work::Conv(end, reduce) = &last.work else { continue };
-            let simple = end.norm.is_none() && !end.upsample && end.act == Act::None;
-            if !(simple && bare(reduce) && plain(last.node.index(), 1, 1)) {
-                continue;
-            }
-            let Some(middle) = by_result(end.base) else { continue };
-            let Work::Depthwise(depthwise) = &steps[middle].work else { continue };
-            let source = self.graph.nodes[steps[middle].node.index()].inputs[0];
-            let Some(first) = by_result(source) else { continue };
-            let Work::Conv(chain, expand) = &steps[first].work else { continue };
-            let alone =
-                |v: Value| readers(v) == 1 && !self.is_output(v.index()) && self.places[v.index()].is_none();
-            if chain.upsample
-                || !bare(expand)
-                || expand.add.is_some()
-                || depthwise.add.is_some()
-                || !plain(steps[first].node.index(), 1, 1)
-                || !plain(steps[middle].node.index(), 3, 3)
-                || !alone(source)
-                || !alone(end.base)
-            {
-                continue;
-            }
-            let strips = Strips {
-                chain: *chain,
-                expand: (steps[first].node, expand.clone()),
-                depthwise: (steps[middle].node, depthwise.clone()),
-                reduce: reduce.clone(),
-            };
-            (out[first], out[middle]) = (None, None);
-            out[i] = Some(Step { node: last.node, work: Work::Strips(Box::new(strips)) });
-        }
-        out.into_iter().flatten().collect()
-    }
-
     fn emit(mut self) -> Lowered {
         let n = self.graph.nodes.len();
         // A step runs where its last node stands: all that it reads is there.
@@ -516,7 +445,7 @@ impl<'a> Lowering<'a> {
                 at[i].push(Step { node, work: Work::Plain });
             }
         }
-        let steps = self.strips(at.into_iter().flatten().collect());
+        let steps: Vec<Step> = at.into_iter().flatten().collect();
         let results = steps.iter().filter_map(Step::result).chain(self.graph.inputs.iter().copied());
         for v in results.collect::<Vec<_>>() {
             if self.places[v.index()].is_none() {

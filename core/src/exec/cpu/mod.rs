@@ -23,6 +23,7 @@ mod pool;
 mod run;
 mod simd;
 mod spectrum;
+mod steps;
 mod strips;
 mod winograd;
 
@@ -38,6 +39,7 @@ pub(in crate::exec) use simd::Level;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+pub(in crate::exec) use strips::Size;
 
 /// The CPU executor. Its threads end when it and all it prepared are dropped.
 pub(crate) struct Cpu {
@@ -48,6 +50,7 @@ pub(crate) struct Cpu {
 struct Shared {
     level: Level,
     pool: Pool,
+    strip: Size,
     memory: Mutex<Memory>,
 }
 
@@ -75,12 +78,17 @@ fn out_of_memory(len: usize) -> Error {
 impl Cpu {
     /// An executor with `threads` threads, 0 for one per processor that this process may use.
     pub(crate) fn new(level: Level, threads: usize) -> Self {
+        Self::with_strips(level, threads, Size::CACHE)
+    }
+
+    /// The same with strips of another size.
+    pub(in crate::exec) fn with_strips(level: Level, threads: usize, strip: Size) -> Self {
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
         let (pool, memory) = (Pool::new(threads), Mutex::new(Memory::default()));
-        Self { shared: Arc::new(Shared { level, pool, memory }) }
+        Self { shared: Arc::new(Shared { level, pool, strip, memory }) }
     }
 }
 
@@ -97,13 +105,11 @@ impl Executor for Cpu {
         let mut packs: Vec<Pack> = graph.nodes.iter().map(|_| Pack::None).collect();
         let mut bytes = 0;
         for step in &lower::lower(graph).steps {
-            for (node, tail) in step.parts() {
-                let pack = &mut packs[node.index()];
-                // Statistics and the norm that reads them are of one node.
-                if matches!(pack, Pack::None) {
-                    *pack = packer.pack(node, tail)?;
-                    bytes += pack.bytes();
-                }
+            let pack = &mut packs[step.node.index()];
+            // Statistics and the norm that reads them are of one node.
+            if matches!(pack, Pack::None) {
+                *pack = packer.pack(step.node, step.tail())?;
+                bytes += pack.bytes();
             }
         }
         log::debug!("{} MiB of packed weights for convolutions", bytes >> 20);
@@ -111,7 +117,7 @@ impl Executor for Cpu {
     }
 
     fn bytes(&self, graph: Graph) -> u64 {
-        Program::new(Arc::new(graph)).arena_len as u64 * size_of::<f32>() as u64
+        Program::new(Arc::new(graph), self.shared.strip).arena_len as u64 * size_of::<f32>() as u64
     }
 
     fn held(&self) -> u64 {
@@ -120,7 +126,7 @@ impl Executor for Cpu {
     }
 
     fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>> {
-        let program = Program::new(graph);
+        let program = Program::new(graph, self.shared.strip);
         Ok(Box::new(Plan {
             program,
             shared: Arc::clone(&self.shared),

@@ -54,17 +54,33 @@ pub(crate) unsafe fn from_planes(cx: &Context<'_>, x: &[f32], y: &Map) -> Result
 /// # Safety
 /// `x` in live memory.
 pub(crate) unsafe fn to_planes(cx: &Context<'_>, x: &Map, y: &mut [f32]) -> Result<()> {
+    for n in 0..x.n {
+        // SAFETY: the caller's contract.
+        unsafe { rows_to_planes(cx, &x.picture(n), (n, 0, x.h), y)? }
+    }
+    Ok(())
+}
+
+/// Rows of one picture to `[n, c, height, w]`: picture `n`, from row `from` on.
+///
+/// # Safety
+/// `x` in live memory.
+pub(crate) unsafe fn rows_to_planes(
+    cx: &Context<'_>,
+    x: &Map,
+    (n, from, height): (usize, usize, usize),
+    y: &mut [f32],
+) -> Result<()> {
     let (x, out, len) = (*x, Ptr::new(y.as_mut_ptr()), y.len());
-    if len != x.pixels() * x.c {
-        return Err(Error::internal(format!("{len} values for {} pixels", x.pixels())));
+    if from + x.h > height || len < (n + 1) * x.c * height * x.w {
+        return Err(Error::internal(format!("{len} values for rows {from} and on of {height} x {}", x.w)));
     }
     each_row(cx, &x, &|row| {
-        let (n, r) = (row / x.h, row % x.h);
         for c in 0..x.c {
             // SAFETY: this row of each plane, which no other task writes.
             unsafe {
                 let source = x.pixel(row * x.w).add(c);
-                let plane = out.get().add(((n * x.c + c) * x.h + r) * x.w);
+                let plane = out.get().add(((n * x.c + c) * height + from + row) * x.w);
                 for i in 0..x.w {
                     *plane.add(i) = *source.add(i * x.stride);
                 }
