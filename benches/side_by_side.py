@@ -102,7 +102,10 @@ class Bench:
         peak = report.get("peak_mib") or 0
         self.of("ours", f"{prefix}, frame").add(report["frame_ms"], others, peak)
         for stage in report["stages"]:
-            self.of("ours", f"{prefix}, {stage['name']}").add(stage["ms"], others, peak)
+            name = f"{prefix}, {stage['name']}"
+            self.of("ours", name).add(stage["ms"], others, peak)
+            for part in stage["parts"]:
+                self.of("ours", f"{name}: {part['part']}").add(part["ms"], others, peak)
 
     def theirs(self, side, prefix, peer, jobs):
         for job in jobs:
@@ -194,6 +197,16 @@ class Bench:
             "the same, features from the whole encoder as published",
             "published, decoder",
             ["published, decoder", "published, encoder"],
+        ),
+        (
+            "published, low-resolution features alone, 512x512",
+            "published, decoder: encoder",
+            ["published, features"],
+        ),
+        (
+            "the same, the whole encoder as published",
+            "published, decoder: encoder",
+            ["published, encoder"],
         ),
     ]
 

@@ -392,6 +392,10 @@ mod with_model {
         for stage in report["stages"].as_array().unwrap() {
             assert!(stage["ms"].as_f64().unwrap() > 0.0 && stage["gflop"].as_f64().unwrap() > 0.0, "{stage}");
             assert!(!stage["ops"].as_array().unwrap().is_empty());
+            let sum = |of: &str| -> f64 {
+                stage[of].as_array().unwrap().iter().map(|x| x["ms"].as_f64().unwrap()).sum()
+            };
+            assert!((sum("ops") - sum("parts")).abs() < 1e-6 * sum("ops"), "{stage}");
         }
         assert!(text(&small).contains("GFLOP/s"));
     }

@@ -15,7 +15,7 @@ const EXPERTS: usize = 4;
 const LATTICE: usize = 4;
 
 /// Width and height of the frames for which [`TestModel::slow`] takes its seconds.
-pub const SLOW_FRAME: (u32, u32) = (128, 96);
+pub const SLOW_FRAME: (u32, u32) = (256, 192);
 
 /// A model folder that goes away with this.
 #[derive(Debug)]

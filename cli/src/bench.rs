@@ -61,6 +61,11 @@ fn table(args: &Bench, upscaler: &Upscaler, report: &BenchReport) -> String {
             line("others", rest.iter().map(|o| o.ms).sum(), rest.iter().map(|o| o.gflop).sum());
         }
         line("one call", s.ms, s.gflop);
+        if s.parts.len() > 1 {
+            for p in &s.parts {
+                let _ = writeln!(out, "  part {:<17} {:>9.2}", p.part, p.ms);
+            }
+        }
     }
     out
 }
@@ -73,6 +78,7 @@ fn json(args: &Bench, upscaler: &Upscaler, report: &BenchReport) -> String {
         .map(|s| {
             let op =
                 |o: &ssmoesr_core::BenchOp| serde_json::json!({"op": o.op, "ms": o.ms, "gflop": o.gflop});
+            let part = |p: &ssmoesr_core::BenchPart| serde_json::json!({"part": p.part, "ms": p.ms});
             serde_json::json!({
                 "name": s.name,
                 "tile": [s.tile.0, s.tile.1],
@@ -82,6 +88,7 @@ fn json(args: &Bench, upscaler: &Upscaler, report: &BenchReport) -> String {
                 "gflop": s.gflop,
                 "gflops": rate(s.gflop, s.ms),
                 "ops": s.ops.iter().map(op).collect::<Vec<_>>(),
+                "parts": s.parts.iter().map(part).collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -42,9 +42,9 @@ mod tiles;
 mod weights;
 
 pub use engine::{
-    BenchOp, BenchReport, BenchStage, CancelToken, DeviceInfo, DumpFormat, FramePlan, ImportSources,
-    ModelInfo, Progress, ProgressFn, Stream, StreamStats, Upscaler, check_model, devices, dump_model,
-    import_model, model_info,
+    BenchOp, BenchPart, BenchReport, BenchStage, CancelToken, DeviceInfo, DumpFormat, FramePlan,
+    ImportSources, ModelInfo, Progress, ProgressFn, Stream, StreamStats, Upscaler, check_model, devices,
+    dump_model, import_model, model_info,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "files")]

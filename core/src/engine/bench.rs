@@ -25,6 +25,16 @@ pub struct BenchOp {
     pub gflop: f64,
 }
 
+/// Time of one part of a network in a stage.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BenchPart {
+    /// First word of its nodes' names: `encoder` is the path of low-resolution features in published decoders.
+    pub part: String,
+    /// Milliseconds in one call of the stage.
+    pub ms: f64,
+}
+
 /// One graph of a model.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -43,6 +53,8 @@ pub struct BenchStage {
     pub gflop: f64,
     /// Largest share of the time first; empty where the device cannot tell.
     pub ops: Vec<BenchOp>,
+    /// In the order of the network; empty where the device cannot tell.
+    pub parts: Vec<BenchPart>,
 }
 
 /// What a frame costs.
@@ -125,6 +137,7 @@ impl Upscaler {
                 ms: 0.0,
                 gflop: 0.0,
                 ops: Vec::new(),
+                parts: Vec::new(),
             };
             stages.push(time_stage(&mut plans, (part, 1, th, tw), expert, runs, cancel, stage)?);
         }
@@ -162,7 +175,14 @@ fn time_stage(
         for (v, time) in prepared.measured() {
             let op = label(&graph.nodes[v.index()].op);
             let entry = by_op.entry(op.clone()).or_insert(BenchOp { op, ms: 0.0, gflop: 0.0 });
-            entry.ms += time.as_secs_f64() * 1e3 / runs as f64;
+            let ms = time.as_secs_f64() * 1e3 / runs as f64;
+            entry.ms += ms;
+            let name = &graph.nodes[v.index()].name;
+            let part = name.split('.').next().unwrap_or(name);
+            match stage.parts.iter_mut().find(|p| p.part == part) {
+                Some(found) => found.ms += ms,
+                None => stage.parts.push(BenchPart { part: part.to_owned(), ms }),
+            }
         }
     }
     prepared.measure(false);

@@ -22,7 +22,7 @@ mod stream;
 mod tests;
 mod upscaler;
 
-pub use bench::{BenchOp, BenchReport, BenchStage};
+pub use bench::{BenchOp, BenchPart, BenchReport, BenchStage};
 pub use cancel::CancelToken;
 pub use estimate::FramePlan;
 pub use inspect::{DumpFormat, ImportSources, check_model, dump_model, import_model, model_info};
