@@ -31,13 +31,14 @@ use crate::error::{Error, Result};
 use crate::exec::{Executor, Prepared, Visit, Weights, check_io};
 use crate::graph::{Graph, Value};
 use crate::weights::WeightSource;
+use lower::Step;
 use map::{Buffer, Context, Ptr};
 use pack::{Pack, Packer};
 use pool::Pool;
 use run::{Program, Runner};
 pub(in crate::exec) use simd::Level;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub(in crate::exec) use strips::Size;
 
@@ -92,6 +93,11 @@ impl Cpu {
     }
 }
 
+/// What `mutex` holds: a panic leaves nothing half done there.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Weights of one graph, per node.
 struct Packs(Vec<Pack>);
 
@@ -102,16 +108,37 @@ impl Executor for Cpu {
 
     fn load(&self, graph: &Graph, source: &dyn WeightSource) -> Result<Weights> {
         let packer = Packer { graph, source, level: self.shared.level };
-        let mut packs: Vec<Pack> = graph.nodes.iter().map(|_| Pack::None).collect();
-        let mut bytes = 0;
-        for step in &lower::lower(graph).steps {
-            let pack = &mut packs[step.node.index()];
-            // Statistics and the norm that reads them are of one node.
-            if matches!(pack, Pack::None) {
-                *pack = packer.pack(step.node, step.tail())?;
-                bytes += pack.bytes();
+        let mut steps = lower::lower(graph).steps;
+        // Statistics and the norm that reads them are of one node.
+        steps.sort_by_key(|step| step.node.index());
+        steps.dedup_by_key(|step| step.node.index());
+        let packs: Vec<Mutex<Option<Pack>>> = graph.nodes.iter().map(|_| Mutex::default()).collect();
+        // The first in order, whichever thread comes first.
+        let failure: Mutex<Option<(usize, Error)>> = Mutex::default();
+        let pack = |task: usize, _: usize| {
+            let before = |f: &(usize, Error)| f.0 < task;
+            if held(&failure).as_ref().is_some_and(before) {
+                return;
             }
+            let step: &Step = &steps[task];
+            match packer.pack(step.node, step.tail()) {
+                Ok(pack) => *held(&packs[step.node.index()]) = Some(pack),
+                Err(error) => {
+                    let mut failure = held(&failure);
+                    if !failure.as_ref().is_some_and(before) {
+                        *failure = Some((task, error));
+                    }
+                }
+            }
+        };
+        let done = self.shared.pool.run(steps.len(), &pack);
+        if let Some((_, error)) = held(&failure).take() {
+            return Err(error);
         }
+        done.map_err(|_| Error::internal("packing of weights panicked"))?;
+        let inner = |pack: Mutex<Option<Pack>>| pack.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let packs: Vec<Pack> = packs.into_iter().map(|pack| inner(pack).unwrap_or(Pack::None)).collect();
+        let bytes: usize = packs.iter().map(Pack::bytes).sum();
         log::debug!("{} MiB of packed weights for convolutions", bytes >> 20);
         Ok(Arc::new(Packs(packs)))
     }
@@ -121,7 +148,7 @@ impl Executor for Cpu {
     }
 
     fn held(&self) -> u64 {
-        let memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = held(&self.shared.memory);
         memory.arena.as_ref().map_or(0, |arena| arena.len() as u64 * size_of::<f32>() as u64)
     }
 
@@ -167,7 +194,7 @@ impl Prepared for Plan {
             .ok_or_else(|| Error::internal("weights of another graph or executor"))?;
         let shared = &*self.shared;
         // Memory holds nothing between runs: a panic elsewhere leaves nothing half done.
-        let mut memory = shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = held(&shared.memory);
         let threads = shared.pool.threads();
         let program = &self.program;
         let (own, common) = *self.scratch.get_or_insert_with(|| program.scratch(&packs.0, threads));
