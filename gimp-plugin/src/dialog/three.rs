@@ -21,6 +21,8 @@ functions! {
         gimp_procedure_dialog_fill_box: unsafe extern "C" fn(Ptr, Str, Str, ...) -> Ptr,
         gimp_procedure_dialog_fill_expander: unsafe extern "C" fn(Ptr, Str, Str, c_int, Str) -> Ptr,
         gimp_procedure_dialog_fill: unsafe extern "C" fn(Ptr, Str, ...),
+        gimp_procedure_dialog_get_widget: unsafe extern "C" fn(Ptr, Str, usize) -> Ptr,
+        gimp_labeled_get_label: unsafe extern "C" fn(Ptr) -> Ptr,
         gimp_procedure_dialog_run: unsafe extern "C" fn(Ptr) -> c_int,
         gimp_int_store_new: unsafe extern "C" fn(Str, c_int, ...) -> Ptr,
         g_object_set: unsafe extern "C" fn(Ptr, Str, ...),
@@ -28,6 +30,8 @@ functions! {
     }
 }
 
+/// `G_TYPE_NONE`: whatever widget GIMP has for an argument.
+const ANY: usize = 1 << 2;
 /// Place among the rows of GIMP's dialog, of which two above the first are hidden.
 const BEFORE_ADVANCED: c_int = 5;
 
@@ -132,6 +136,12 @@ pub(crate) fn ask(
         (below, hidden),
         &request,
     )?;
+    // In line with GIMP's own rows.
+    // SAFETY: `fill` made this widget, a labelled choice, which lives as long as the dialog.
+    unsafe {
+        let output = (ui.gimp_procedure_dialog_get_widget)(dialog, c"output".as_ptr(), ANY);
+        gtk.same_width(panel.name, (ui.gimp_labeled_get_label)(output));
+    }
     gtk.show(all);
     gtk.show(hidden);
     let mut tick = || panel.tick(&values);

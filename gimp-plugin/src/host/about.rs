@@ -1,7 +1,7 @@
 //! What GIMP's menus and its procedure browser say of the plug-in.
 
 pub(crate) const NAME: &str = "plug-in-ssmoesr";
-pub(super) const LABEL: &str = "Super-_Resolution...";
+pub(super) const LABEL: &str = "Super-Reso_lution...";
 pub(super) const MENU: &str = "<Image>/Filters/Enhance";
 pub(super) const BLURB: &str = "Enlarge 4 or 8 times with a diffusion network";
 pub(super) const HELP: &str = "Enlarges a layer, the selected part of it, or all that is visible 4 or 8 times, into a new \
