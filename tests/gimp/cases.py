@@ -108,6 +108,18 @@ for precision in [200, 350, 550, 600, 650, 700]:
         what.convert_precision(Gimp.Precision(250))
         save(top(what), f'{name}-{precision}')
 
+# A wide space in linear light and floating point, and back to what the command can read.
+for name in ['icc', 'icc16']:
+    image = load(name + '.png')
+    profile = image.get_color_profile()
+    image.convert_precision(Gimp.Precision(600))
+    fact(f'{name}-linear-profile', 'same' if image.get_color_profile().is_equal(profile) else 'other')
+    r = enlarge(image, top(image))
+    for what, kind in (r, 'float'), (image, 'float-source'):
+        what.convert_precision(Gimp.Precision(250))
+        fact(f'{name}-{kind}-profile', 'same' if what.get_color_profile().is_equal(profile) else 'other')
+        save(top(what), f'{name}-{kind}')
+
 image = load('rgb8.png')
 image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 8, False, False, '')
 refused('indexed', image, [top(image)], output='this-image')
