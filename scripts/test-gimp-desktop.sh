@@ -26,13 +26,13 @@ for generation in "${@:-2.10}"; do
     cp "$target/release/ssmoesr-gimp" "$own/"
     cp -r models "$own/share/ssmoesr/"
     if [ -n "${PICTURE:-}" ]; then
-        cp "$PICTURE" "$profile/kitten.png"
+        cp "$PICTURE" "$profile/photo.png"
     else
-        cp docs/side-by-side.png "$profile/kitten.png"
+        cp docs/side-by-side.png "$profile/photo.png"
     fi
     [ -z "$root" ] || mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
     code=0
-    python3 tests/gimp/desktop.py "$generation" "$root" "$inside" "$inside/kitten.png" "$shots" ${CASES:-} || code=$?
+    python3 tests/gimp/desktop.py "$generation" "$root" "$inside" "$inside/photo.png" "$shots" ${CASES:-} || code=$?
     [ -z "$root" ] || umount "$root/proc" || true
     rm -rf "$profile"
     [ $code = 0 ] || exit $code

@@ -204,17 +204,18 @@ def kill(gimp):
 
 def pictures(gimp):
     """What the documentation shows: menu, dialog, progress and result."""
+    gimp.tool('xdotool', 'mousemove', '1279', '859')
     gimp.open(picture)
     gimp.display()
-    window = gimp.fill(740, 560)
-    # The docks go away; the picture as large as it fits.
+    window = gimp.fill(1000, 580)
+    # The docks go away.
     gimp.keys('Tab')
-    gimp.keys('ctrl+shift+j')
     gimp.to_menu()
     # The last but one.
     gimp.keys('Up', 'Up')
-    gimp.shoot('menu', part=gimp.framed(window), colours=128)
+    gimp.shoot('menu', part='620x600+380+0', colours=96)
     gimp.keys('Escape', 'Escape', 'Escape')
+    gimp.fill(620, 480)
     dialog = gimp.dialog()
     gimp.shoot('dialog', part=gimp.framed(dialog), colours=192)
     gimp.keys('alt+v')
@@ -224,21 +225,23 @@ def pictures(gimp):
     gimp.keys('alt+g')
     gimp.wait_for(lambda: gimp.images() == count + 1)
     gimp.wait_for(lambda: not gimp.plug_ins())
-    gimp.activate(WINDOW)
+    # GIMP makes its window larger for a larger picture.
+    gimp.fill(620, 480)
+    # One pixel of the picture on one of the screen.
     gimp.keys('1')
-    time.sleep(2)
-    gimp.shoot('result', part=gimp.framed(window), colours=128)
+    gimp.settle(window)
+    gimp.shoot('result', part=gimp.framed(window), colours=96)
     gimp.open(picture)
-    gimp.ask('(gimp-image-scale image 2400 1800)')
+    gimp.ask('(gimp-image-scale image 2400 1590)')
     gimp.display()
-    window = gimp.fill(740, 560)
+    gimp.fill(620, 480)
     gimp.keys('ctrl+shift+j')
     begin_from_menu(gimp)
     left, top, width, height = gimp.place(window)
     status = f'{width}x40+{left}+{top + height - 40}'
     seen = set()
     gimp.wait_for(lambda: seen.add(gimp.look(status)) or len(seen) > 40)
-    gimp.shoot('progress', part=gimp.framed(window), colours=128)
+    gimp.shoot('progress', part=gimp.framed(window), colours=96)
 
 
 CASES = {case.__name__: case for case in (dialog, repeat, report, undo, progress, kill)}
