@@ -2,8 +2,10 @@
 """Does with the plug-in what a user does: the entry of the menu, the dialog, progress, cancel, undo, redo, a kill in the
 middle. Called by scripts/test-gimp-desktop.sh: desktop.py GENERATION ROOT PROFILE PICTURE SHOTS [CASE ...]
 
-SHOTS is a folder for screenshots. The case `pictures` makes those of the documentation and is run only where it is named."""
+SHOTS is a folder for screenshots. Run only where they are named: `pictures` makes those of the documentation, `memory`
+takes 5 GB of it."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,14 +67,19 @@ def repeat(gimp):
     print('ok   repeated with the last values by Ctrl+F')
 
 
+def copied_report(gimp):
+    """What the button of the dialog puts into the clipboard."""
+    gimp.keys('alt+v')
+    gimp.keys('alt+y')
+    return gimp.tool('xclip', '-selection', 'clipboard', '-o')
+
+
 def report(gimp):
     """The button under Advanced, and what is in the clipboard then."""
     opened(gimp)
     gimp.dialog()
-    gimp.keys('alt+v')
-    gimp.keys('alt+y')
+    copied = copied_report(gimp)
     gimp.shoot('report')
-    copied = gimp.tool('xclip', '-selection', 'clipboard', '-o')
     gimp.keys('Escape')
     gimp.wait_for(lambda: not gimp.plug_ins())
     gimp.close()
@@ -202,6 +209,26 @@ def kill(gimp):
     print(f'ok   killed in the middle, over after {took:.2f} s')
 
 
+def memory(gimp):
+    """A layer of 4096 x 4096 pixels takes no more than the dialog says."""
+    gimp.open(picture)
+    gimp.ask('(gimp-image-scale image 4096 4096)')
+    gimp.display()
+    count = gimp.images()
+    gimp.dialog()
+    said = copied_report(gimp).split('says: ')[1].splitlines()[0]
+    gimp.shoot('memory')
+    gimp.keys('alt+g')
+    gimp.wait_for(lambda: gimp.images() == count + 1, 900)
+    gimp.wait_for(lambda: not gimp.plug_ins())
+    with open(f'{root}{profile}/ssmoesr-last-run') as record:
+        outcome = record.read().split('outcome=')[1].splitlines()[0]
+    taken, planned = re.search(r'([\d.]+ [GM]B) of memory at most, ([\d.]+ [GM]B) planned', outcome).groups()
+    assert said.startswith(f'16384 x 16384 pixels, {planned} of memory'), (said, outcome)
+    assert taken[-2:] == planned[-2:] and float(taken[:-3]) <= float(planned[:-3]), outcome
+    print(f'ok   4096 x 4096: the dialog said {said!r}, the run {outcome!r}')
+
+
 def pictures(gimp):
     """What the documentation shows: menu, dialog, progress and result."""
     gimp.tool('xdotool', 'mousemove', '1279', '859')
@@ -234,19 +261,19 @@ def pictures(gimp):
     gimp.open(picture)
     gimp.ask('(gimp-image-scale image 2400 1590)')
     gimp.display()
-    gimp.fill(620, 480)
+    gimp.fill(760, 560)
     gimp.keys('ctrl+shift+j')
     begin_from_menu(gimp)
     left, top, width, height = gimp.place(window)
     status = f'{width}x40+{left}+{top + height - 40}'
     seen = set()
     gimp.wait_for(lambda: seen.add(gimp.look(status)) or len(seen) > 40)
-    gimp.shoot('progress', part=gimp.framed(window), colours=96)
+    gimp.shoot('progress', part=f'{width + 2}x300+{left - 1}+{top + height - 299}', colours=96)
 
 
 CASES = {case.__name__: case for case in (dialog, repeat, report, undo, progress, kill)}
 wanted = sys.argv[6:] or list(CASES)
-CASES['pictures'] = pictures
+CASES.update(pictures=pictures, memory=memory)
 with Screen(generation, root, profile, shots) as gimp:
     for name in wanted:
         CASES[name](gimp)
