@@ -22,7 +22,8 @@ for generation in "${@:-2.10}"; do
     profile=$(mktemp -d "$root/tmp/ssmoesr-XXXXXX")
     inside=${profile#"$root"}
     own=$profile/plug-ins/ssmoesr-gimp
-    mkdir -p "$own/share/ssmoesr"
+    mkdir -p "$own/share/ssmoesr" "$own/help/en"
+    cp gimp-plugin/help/* "$own/help/en/"
     cp "$target/release/ssmoesr-gimp" "$own/"
     cp -r models "$own/share/ssmoesr/"
     if [ -n "${PICTURE:-}" ]; then

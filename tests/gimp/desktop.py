@@ -96,6 +96,25 @@ def report(gimp):
     print(f'ok   the report is in the clipboard, of GIMP {version}')
 
 
+def help(gimp):
+    """The button for help opens a page on this machine."""
+    opened(gimp)
+    gimp.dialog()
+    gimp.keys('alt+h')
+    note = root + gimp.reader
+    gimp.wait_for(lambda: os.path.exists(note) and os.path.getsize(note) > 0)
+    gimp.shoot('help')
+    gimp.activate(DIALOG)
+    gimp.keys('Escape')
+    gimp.wait_for(lambda: not gimp.plug_ins())
+    gimp.close()
+    with open(note) as file:
+        page = file.read().strip()
+    path = page.removeprefix('file://')
+    assert path.startswith(profile) and os.path.isfile(root + path), page
+    print(f'ok   help opens {path.removeprefix(profile)}')
+
+
 def undo(gimp):
     """One step back and forth, for every way into the image itself."""
     for scope, output in ((0, 1), (1, 1), (0, 2), (2, 2)):
@@ -180,6 +199,12 @@ def progress(gimp):
     assert gimp.state() == before, 'a cancelled run left something in the image'
     left = set(gimp.files()) - set(files)
     assert not left, f'a cancelled run left {left}'
+    # Who cancels wants to change a value, not to set all of them again.
+    gimp.dialog()
+    values = copied_report(gimp).split('  values: ')[1].splitlines()[0].split(', ')
+    gimp.keys('Escape')
+    gimp.wait_for(lambda: not gimp.plug_ins())
+    assert 'output=this-image' in values and 'steps=4' in values, values
     gimp.close()
     print(f'ok   cancelled by the button in the status bar, gone after {took:.2f} s')
 
@@ -271,7 +296,7 @@ def pictures(gimp):
     gimp.shoot('progress', part=f'{width + 2}x300+{left - 1}+{top + height - 299}', colours=96)
 
 
-CASES = {case.__name__: case for case in (dialog, repeat, report, undo, progress, kill)}
+CASES = {case.__name__: case for case in (dialog, repeat, report, help, undo, progress, kill)}
 wanted = sys.argv[6:] or list(CASES)
 CASES.update(pictures=pictures, memory=memory)
 with Screen(generation, root, profile, shots) as gimp:

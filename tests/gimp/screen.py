@@ -2,6 +2,7 @@
 import hashlib
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -24,8 +25,10 @@ class Screen:
         # A folder for temporary files that no other program uses.
         self.temporary = f'{profile}/temporary'
         os.mkdir(root + self.temporary)
+        self.reader = f'{profile}/read'
+        self.write_reader(f'{root}{profile}/data/applications')
         self.env = dict(os.environ, DISPLAY=f'127.0.0.1:{self.number}', GIMP2_DIRECTORY=profile, GIMP3_DIRECTORY=profile,
-                        TMPDIR=self.temporary)
+                        TMPDIR=self.temporary, XDG_DATA_HOME=f'{profile}/data')
         self.processes = []
 
     def __enter__(self):
@@ -41,7 +44,8 @@ class Screen:
         if kind:
             self.shoot('failed')
         for process in reversed(self.processes):
-            process.kill()
+            # With what it started: the server would stay.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.log.close()
 
@@ -61,7 +65,17 @@ class Screen:
             self.tool('xdotool', 'windowclose', window)
 
     def start(self, *command):
-        self.processes.append(subprocess.Popen(command, env=self.env, stdout=self.log, stderr=self.log))
+        options = dict(env=self.env, stdout=self.log, stderr=self.log, start_new_session=True)
+        self.processes.append(subprocess.Popen(command, **options))
+
+    def write_reader(self, folder):
+        """A reader of web pages that only notes which one it was given, in `reader`."""
+        os.makedirs(folder)
+        with open(f'{folder}/reader.desktop', 'w') as file:
+            file.write(f"[Desktop Entry]\nType=Application\nName=Reader\nMimeType=text/html;\n"
+                       f"Exec=sh -c 'echo \"$0\" >> {self.reader}' %u\n")
+        with open(f'{folder}/mimeapps.list', 'w') as file:
+            file.write('[Added Associations]\ntext/html=reader.desktop\n[Default Applications]\ntext/html=reader.desktop\n')
 
     # The server.
 
