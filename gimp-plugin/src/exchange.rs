@@ -15,8 +15,9 @@ pub(crate) enum Depth {
 pub(crate) enum Curve {
     /// Of the picture's own profile.
     Own,
-    /// Of sRGB.
-    Srgb,
+    /// That with which the picture's profile would store it, for pictures that are stored otherwise; of sRGB where the
+    /// profile has none.
+    Perceptual,
     /// None: masks and selections.
     Linear,
 }
@@ -41,7 +42,7 @@ impl Stored {
         let sample = name.split_once(' ').map_or("", |(_, rest)| rest.split('-').next().unwrap_or(rest));
         let own_curve = name.as_bytes().get(1) == Some(&b'\'');
         let depth = match sample {
-            // Other curves need more bits than the picture has on their way through the curve of sRGB.
+            // Other curves need more bits than the picture has on their way through a perceptual one.
             "u8" if own_curve => Depth::U8,
             "u16" if own_curve => Depth::U16,
             _ => Depth::F32,
@@ -49,10 +50,9 @@ impl Stored {
         Self { gray: components - usize::from(alpha) == 1, alpha, depth, own_curve }
     }
 
-    /// The format in which the item is read and written. Linear and perceptual pictures go through the curve of sRGB,
-    /// others through their own: the other pairings lose up to 39 codes of 65535.
+    /// The format in which the item is read and written: encoded as the network was trained, in the picture's own space.
     pub(crate) fn exchange(&self) -> Exchange {
-        let curve = if self.own_curve { Curve::Own } else { Curve::Srgb };
+        let curve = if self.own_curve { Curve::Own } else { Curve::Perceptual };
         Exchange { gray: self.gray, alpha: self.alpha, depth: self.depth, curve }
     }
 }
@@ -70,14 +70,14 @@ impl Exchange {
     /// One f32 in `[0, 1]` per pixel: masks and selections.
     pub(crate) const PLANE: Self = Self { gray: true, alpha: false, depth: Depth::F32, curve: Curve::Linear };
 
-    /// babl's name; the space is added by who asks babl.
+    /// babl's name, with the curve of sRGB for a perceptual one; the space is added by who asks babl.
     pub(crate) fn babl_name(&self) -> String {
         let colour = match (self.gray, self.curve) {
             (true, Curve::Own) => "Y'",
-            (true, Curve::Srgb) => "Y~",
+            (true, Curve::Perceptual) => "Y~",
             (true, Curve::Linear) => "Y",
             (false, Curve::Own) => "R'G'B'",
-            (false, Curve::Srgb) => "R~G~B~",
+            (false, Curve::Perceptual) => "R~G~B~",
             (false, Curve::Linear) => "RGB",
         };
         let sample = match self.depth {
@@ -86,6 +86,11 @@ impl Exchange {
             Depth::F32 => "float",
         };
         format!("{colour}{} {sample}", if self.alpha { "A" } else { "" })
+    }
+
+    /// The same in linear light.
+    pub(crate) fn linear(&self) -> Self {
+        Self { curve: Curve::Linear, ..*self }
     }
 
     /// Samples of one pixel.
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn gray_floats_travel_as_three_equal_channels() {
-        let e = Exchange { gray: true, alpha: true, depth: Depth::F32, curve: Curve::Srgb };
+        let e = Exchange { gray: true, alpha: true, depth: Depth::F32, curve: Curve::Perceptual };
         let row: Vec<u8> = [0.25f32, 0.5, 1.0, 0.0].iter().flat_map(|v| v.to_ne_bytes()).collect();
         let mut core = vec![0; 2 * e.frame_format().pixel_bytes(0)];
         e.unpack(&row, &mut core);

@@ -11,6 +11,15 @@ use crate::trouble::Trouble;
 /// Folder and file have one name: GIMP 3 wants it so.
 pub(crate) const FOLDER: &str = "ssmoesr-gimp";
 
+/// Folder with the pages for GIMP's help, beside the program.
+pub(crate) const HELP: &str = "help";
+
+/// The pages, in GIMP's layout: a list of what there is for each language.
+const PAGES: [(&str, &str); 2] = [
+    ("en/gimp-help.xml", include_str!("../help/gimp-help.xml")),
+    ("en/ssmoesr.html", include_str!("../help/ssmoesr.html")),
+];
+
 /// Oldest and newest generation that is served: a profile of any other is left alone.
 const GENERATIONS: [&str; 3] = ["2.10", "3.0", "3.2"];
 
@@ -30,6 +39,10 @@ impl Profile {
 
     fn own(&self) -> PathBuf {
         self.folder.join("plug-ins").join(FOLDER)
+    }
+
+    fn help(&self) -> PathBuf {
+        self.own().join(HELP)
     }
 
     /// Where the program looks first: so the plug-in needs nothing outside of its folder, as in a Flatpak.
@@ -99,6 +112,8 @@ pub(crate) fn install(places: &Places, program: &Path, model: &Path) -> Result<V
         let models = profile.models();
         copy_model(model, &models)
             .map_err(|e| Trouble::Said(format!("{} cannot be written: {e}.", models.display())))?;
+        write_pages(&profile.help())
+            .map_err(|e| Trouble::Said(format!("{} cannot be written: {e}.", profile.help().display())))?;
         copy(program, &target)
             .map_err(|e| Trouble::Said(format!("{} cannot be written: {e}.", target.display())))?;
         forget(&profile);
@@ -127,9 +142,11 @@ pub(crate) fn uninstall(places: &Places) -> Result<Vec<String>, Trouble> {
             }
         }
         let models = profile.models();
-        if models.is_dir() {
-            fs::remove_dir_all(&models)
-                .map_err(|e| Trouble::Said(format!("{} cannot be removed: {e}.", models.display())))?;
+        for folder in [&models, &profile.help()] {
+            if folder.is_dir() {
+                fs::remove_dir_all(folder)
+                    .map_err(|e| Trouble::Said(format!("{} cannot be removed: {e}.", folder.display())))?;
+            }
         }
         // What others put there stays.
         for folder in models.ancestors().skip(1).take(3) {
@@ -152,6 +169,15 @@ fn copy(program: &Path, target: &Path) -> io::Result<()> {
     fs::write(&new, fs::read(program)?)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
     fs::rename(&new, target)
+}
+
+fn write_pages(folder: &Path) -> io::Result<()> {
+    for (name, page) in PAGES {
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        fs::write(file, page)?;
+    }
+    Ok(())
 }
 
 /// Copies the files of a model below `models`, under the model's own name.
@@ -208,7 +234,11 @@ mod tests {
             let mut beside: Vec<_> =
                 fs::read_dir(file.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
             beside.sort();
-            assert_eq!(beside, ["share", "ssmoesr-gimp"]);
+            assert_eq!(beside, ["help", "share", "ssmoesr-gimp"]);
+            let list = fs::read_to_string(file.with_file_name("help").join("en/gimp-help.xml")).unwrap();
+            let page = list.split("ref=\"").nth(1).and_then(|t| t.split('"').next()).unwrap();
+            assert!(file.with_file_name("help/en").join(page).is_file(), "{page}");
+            assert!(list.contains(&format!("id=\"{}\"", crate::host::NAME)), "{list}");
             let model = file.with_file_name("share").join("ssmoesr/models/photo/model.json");
             assert_eq!(fs::read(model).unwrap(), b"{}");
         }

@@ -15,6 +15,7 @@ mod memory;
 mod record;
 mod request;
 mod target;
+mod tone;
 mod trouble;
 mod worker;
 

@@ -104,17 +104,22 @@ impl Meter {
         if done == total {
             return (self.shown, "Finishing".to_owned());
         }
-        let mut text = String::new();
-        if let Some(stage) = done.checked_div(self.tiles) {
-            let stages = total.div_ceil(self.tiles);
-            text = format!("Step {} of {stages}", stage + 1);
-            if self.tiles > 1 {
-                text += &format!(", tile {} of {}", done % self.tiles + 1, self.tiles);
-            }
-        }
+        // What matters most comes first: a narrow window cuts the rest off.
+        let mut words = Vec::new();
         if done > 0 {
             let left = (unit * (total - done) as f64 - since).max(0.0);
-            text += &format!(", {} left", about(left));
+            words.push(format!("{} left", about(left)));
+        }
+        if let Some(stage) = done.checked_div(self.tiles) {
+            words.push(format!("step {} of {}", stage + 1, total.div_ceil(self.tiles)));
+            if self.tiles > 1 {
+                words.push(format!("tile {} of {}", done % self.tiles + 1, self.tiles));
+            }
+        }
+        let mut text = words.join(", ");
+        // All of it is ASCII.
+        if let Some(first) = text.get_mut(..1) {
+            first.make_ascii_uppercase();
         }
         (self.shown, text)
     }
@@ -149,7 +154,7 @@ mod tests {
         meter.note(progress(0), at(100));
         assert_eq!(meter.read(at(900)).1, "Step 1 of 2, tile 1 of 6");
         meter.note(progress(1), at(2100));
-        assert_eq!(meter.read(at(2100)).1, "Step 1 of 2, tile 2 of 6, about 20 s left");
+        assert_eq!(meter.read(at(2100)).1, "About 20 s left, step 1 of 2, tile 2 of 6");
         let mut last = 0.0;
         for ms in (2100..9000).step_by(50) {
             if ms == 6000 {
@@ -160,7 +165,7 @@ mod tests {
             last = fraction;
         }
         meter.note(progress(7), at(9000));
-        assert!(meter.read(at(9000)).1.starts_with("Step 2 of 2, tile 2 of 6"));
+        assert!(meter.read(at(9000)).1.ends_with(" left, step 2 of 2, tile 2 of 6"));
         meter.note(progress(12), at(9100));
         assert_eq!(meter.read(at(9100)), (1.0, "Finishing".to_owned()));
     }

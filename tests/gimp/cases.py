@@ -99,7 +99,7 @@ fact('comment', bytes(r.get_parasite('gimp-comment').get_data()).decode())
 fact('name', r.get_file().get_path())
 fact('layer-name', top(r).get_name())
 
-for precision in [200, 350, 550, 600, 650, 700]:
+for precision in [200, 275, 350, 550, 600, 650, 675, 700]:
     image = load('rgb16.png')
     image.convert_precision(Gimp.Precision(precision))
     r = enlarge(image, top(image))
@@ -107,6 +107,18 @@ for precision in [200, 350, 550, 600, 650, 700]:
     for what, name in (r, 'precision'), (image, 'source'):
         what.convert_precision(Gimp.Precision(250))
         save(top(what), f'{name}-{precision}')
+
+# A wide space in linear light and floating point, and back to what the command can read; and with the curve of sRGB.
+for name, source, precision in ('icc', 'icc', 600), ('icc16', 'icc16', 600), ('perceptual', 'icc16', 675):
+    image = load(source + '.png')
+    profile = image.get_color_profile()
+    image.convert_precision(Gimp.Precision(precision))
+    fact(f'{name}-linear-profile', 'same' if image.get_color_profile().is_equal(profile) else 'other')
+    r = enlarge(image, top(image))
+    for what, kind in (r, 'float'), (image, 'float-source'):
+        what.convert_precision(Gimp.Precision(250))
+        fact(f'{name}-{kind}-profile', 'same' if what.get_color_profile().is_equal(profile) else 'other')
+        save(top(what), f'{name}-{kind}')
 
 image = load('rgb8.png')
 image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 8, False, False, '')

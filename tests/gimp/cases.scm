@@ -56,6 +56,20 @@
           (list r image) '("precision-" "source-")))))
   (list PRECISION-U16-LINEAR PRECISION-U32-GAMMA PRECISION-HALF-GAMMA PRECISION-FLOAT-LINEAR PRECISION-FLOAT-GAMMA PRECISION-DOUBLE-LINEAR))
 
+; A wide space in linear light and floating point, and back to what the command can read.
+(for-each (lambda (name)
+    (let* ((image (open (string-append name ".png"))) (profile (cadr (gimp-image-get-color-profile image)))
+           (same (lambda (what) (if (equal? (cadr (gimp-image-get-color-profile what)) profile) "same" "other"))))
+      (gimp-image-convert-precision image PRECISION-FLOAT-LINEAR)
+      (fact (string-append name "-linear-profile") (same image))
+      (let ((r (enlarge image (top image) layer new-image)))
+        (for-each (lambda (what kind)
+            (gimp-image-convert-precision what PRECISION-U16-GAMMA)
+            (fact (string-append name "-" kind "-profile") (same what))
+            (save (top what) (string-append name "-" kind)))
+          (list r image) '("float" "float-source")))))
+  '("icc" "icc16"))
+
 ; An indexed picture: its colours as the network's input are saved too.
 (let* ((image (open "rgb8.png")))
   (gimp-image-convert-indexed image CONVERT-DITHER-NONE CONVERT-PALETTE-GENERATE 8 FALSE FALSE "")

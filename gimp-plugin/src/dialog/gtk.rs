@@ -26,6 +26,10 @@ functions! {
         gtk_table_new: unsafe extern "C" fn(u32, u32, c_int) -> Ptr,
         gtk_table_attach:
             unsafe extern "C" fn(Ptr, Ptr, u32, u32, u32, u32, c_int, c_int, u32, u32),
+        gtk_table_set_col_spacings: unsafe extern "C" fn(Ptr, u32),
+        gtk_table_set_row_spacings: unsafe extern "C" fn(Ptr, u32),
+        gtk_size_group_new: unsafe extern "C" fn(c_int) -> Ptr,
+        gtk_size_group_add_widget: unsafe extern "C" fn(Ptr, Ptr),
         gtk_label_new: unsafe extern "C" fn(Str) -> Ptr,
         gtk_label_new_with_mnemonic: unsafe extern "C" fn(Str) -> Ptr,
         gtk_label_set_mnemonic_widget: unsafe extern "C" fn(Ptr, Ptr),
@@ -77,6 +81,8 @@ pub(super) const CANCEL: c_int = -6;
 /// `GTK_EXPAND | GTK_FILL` and `GTK_FILL`.
 const GROW: c_int = 1 | 4;
 const FILL: c_int = 4;
+/// `GTK_SIZE_GROUP_HORIZONTAL`.
+const HORIZONTAL: c_int = 1;
 
 // SAFETY of all calls below: the functions have the types of GTK 2.24 and 3.24 and are called on the thread that
 // runs the dialog; widgets live until their dialog is destroyed, which comes last.
@@ -112,11 +118,16 @@ impl Gtk {
 
     pub(super) fn table(&self) -> Ptr {
         // SAFETY: see above. The table grows with its rows.
-        unsafe { (self.gtk_table_new)(1, 2, 0) }
+        unsafe {
+            let table = (self.gtk_table_new)(1, 2, 0);
+            (self.gtk_table_set_col_spacings)(table, 6);
+            (self.gtk_table_set_row_spacings)(table, 6);
+            table
+        }
     }
 
-    /// A row of a table: a name with its letter for the keyboard, a widget, and what it is for.
-    pub(super) fn row(&self, table: Ptr, row: u32, name: &str, widget: Ptr, help: &str) {
+    /// A row of a table: a name with its letter for the keyboard, a widget, and what it is for. The name's label.
+    pub(super) fn row(&self, table: Ptr, row: u32, name: &str, widget: Ptr, help: &str) -> Ptr {
         let (name, help) = (text(name), text(help));
         // SAFETY: see above; strings are copied.
         unsafe {
@@ -124,8 +135,20 @@ impl Gtk {
             (self.gtk_misc_set_alignment)(label, 0.0, 0.5);
             (self.gtk_label_set_mnemonic_widget)(label, widget);
             (self.gtk_widget_set_tooltip_text)(widget, help.as_ptr());
-            (self.gtk_table_attach)(table, label, 0, 1, row, row + 1, FILL, FILL, 3, 3);
-            (self.gtk_table_attach)(table, widget, 1, 2, row, row + 1, GROW, FILL, 3, 3);
+            (self.gtk_table_attach)(table, label, 0, 1, row, row + 1, FILL, FILL, 0, 0);
+            (self.gtk_table_attach)(table, widget, 1, 2, row, row + 1, GROW, FILL, 0, 0);
+            label
+        }
+    }
+
+    /// Makes two widgets as wide as the wider one.
+    pub(super) fn same_width(&self, one: Ptr, other: Ptr) {
+        // SAFETY: see above; the widgets keep the group.
+        unsafe {
+            let group = (self.gtk_size_group_new)(HORIZONTAL);
+            (self.gtk_size_group_add_widget)(group, one);
+            (self.gtk_size_group_add_widget)(group, other);
+            (self.g_object_unref)(group);
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Panel<'a> {
     image: Image,
     drawables: &'a [Item],
     dialog: Ptr,
+    /// The name of the row with the quality.
+    pub(super) name: Ptr,
     quality: Ptr,
     line: Ptr,
     before: Ptr,
@@ -56,7 +58,7 @@ impl<'a> Panel<'a> {
     ) -> Result<Self, Trouble> {
         let chosen = quality(request.options.steps, request.options.fidelity);
         let combo = gtk.combo(QUALITY.iter().map(|(label, _)| *label), chosen);
-        gtk.row(table, row, name, combo, "How much the network adds: more texture takes longer.");
+        let name = gtk.row(table, row, name, combo, "How much the network adds: more texture takes longer.");
         let line = gtk.label();
         gtk.pack(below, line);
         let pair = gtk.hbox(6);
@@ -77,6 +79,7 @@ impl<'a> Panel<'a> {
             image,
             drawables,
             dialog,
+            name,
             quality: combo,
             line,
             before,

@@ -21,6 +21,9 @@ functions! {
         gimp_procedure_dialog_fill_box: unsafe extern "C" fn(Ptr, Str, Str, ...) -> Ptr,
         gimp_procedure_dialog_fill_expander: unsafe extern "C" fn(Ptr, Str, Str, c_int, Str) -> Ptr,
         gimp_procedure_dialog_fill: unsafe extern "C" fn(Ptr, Str, ...),
+        gimp_procedure_dialog_get_widget: unsafe extern "C" fn(Ptr, Str, usize) -> Ptr,
+        gtk_combo_box_get_type: unsafe extern "C" fn() -> usize,
+        gimp_labeled_get_label: unsafe extern "C" fn(Ptr) -> Ptr,
         gimp_procedure_dialog_run: unsafe extern "C" fn(Ptr) -> c_int,
         gimp_int_store_new: unsafe extern "C" fn(Str, c_int, ...) -> Ptr,
         g_object_set: unsafe extern "C" fn(Ptr, Str, ...),
@@ -79,7 +82,7 @@ pub(crate) fn ask(
     };
     // SAFETY: procedure and config are libgimp's; strings live during the calls; lists of arguments end with null;
     // the store is ours until the unref.
-    let (dialog, hidden) = unsafe {
+    let (dialog, scale, hidden) = unsafe {
         if let Some(scope) = scope {
             (ui.g_object_set)(config, c"scope".as_ptr(), scope.as_ptr(), END);
         }
@@ -87,8 +90,13 @@ pub(crate) fn ask(
         let dialog = (ui.gimp_procedure_dialog_new)(procedure, config, c"Super-Resolution".as_ptr());
         (ui.gimp_procedure_dialog_set_ok_label)(dialog, c"Enlar_ge".as_ptr());
         let store = (ui.gimp_int_store_new)(c"4 times".as_ptr(), 4, c"8 times".as_ptr(), 8 as c_int, END);
-        (ui.gimp_procedure_dialog_get_int_combo)(dialog, c"scale".as_ptr(), store);
+        let scale = (ui.gimp_procedure_dialog_get_int_combo)(dialog, c"scale".as_ptr(), store);
         (ui.g_object_unref)(store);
+        // 3.2 would show all words below each other, and the dialog would not fit on a small screen.
+        for choice in [c"scope", c"output"] {
+            let combo = (ui.gtk_combo_box_get_type)();
+            (ui.gimp_procedure_dialog_get_widget)(dialog, choice.as_ptr(), combo);
+        }
         (ui.gimp_procedure_dialog_get_label)(dialog, c"advanced-title".as_ptr(), c"Ad_vanced".as_ptr(), 0, 1);
         let rows = [c"steps", c"fidelity", c"model", c"device", c"seed"].map(|c| c.as_ptr());
         let hidden = (ui.gimp_procedure_dialog_fill_box)(
@@ -116,7 +124,7 @@ pub(crate) fn ask(
             c"advanced".as_ptr(),
             END,
         );
-        (dialog, hidden)
+        (dialog, scale, hidden)
     };
     let (content, all, table, below) = (gtk.content(dialog), gtk.vbox(9), gtk.table(), gtk.vbox(6));
     gtk.pack(all, table);
@@ -132,6 +140,9 @@ pub(crate) fn ask(
         (below, hidden),
         &request,
     )?;
+    // In line with GIMP's own rows.
+    // SAFETY: a choice with a label, which lives as long as the dialog.
+    gtk.same_width(panel.name, unsafe { (ui.gimp_labeled_get_label)(scale) });
     gtk.show(all);
     gtk.show(hidden);
     let mut tick = || panel.tick(&values);

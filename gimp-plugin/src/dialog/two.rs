@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use crate::dialog::gtk::{CANCEL, END, Gtk, OK};
 use crate::dialog::panel::{Panel, Values};
 use crate::face::{Gimp, Image, Item};
-use crate::host::{Generation, Library, NAME, Ptr, Str, functions};
+use crate::host::{Generation, Library, NAME, Ptr, Str, functions, help_pages};
 use crate::request::{OUTPUTS, Request, SCOPES, Scope, params};
 use crate::trouble::Trouble;
 
@@ -15,6 +15,7 @@ functions! {
     struct Ui {
         gimp_ui_init: unsafe extern "C" fn(Str, c_int),
         gimp_dialog_new: unsafe extern "C" fn(Str, Str, Ptr, c_int, Ptr, Str, ...) -> Ptr,
+        gimp_standard_help_func: unsafe extern "C" fn(Str, Ptr),
         gimp_dialog_run: unsafe extern "C" fn(Ptr) -> c_int,
     }
 }
@@ -81,7 +82,9 @@ pub(crate) fn ask(
     let library = Library::open("libgimpui-2.0.so.0")?;
     let (ui, gtk) = (Ui::load(&library, Generation::Two)?, Gtk::of(&library)?);
     let name = crate::host::text(NAME);
-    // SAFETY: strings live during the calls; the list of buttons ends with null. GTK ends the process where it has no
+    // With a function for help there is a button for it.
+    let help = help_pages().map_or(END, |_| ui.gimp_standard_help_func as Ptr);
+    // SAFETY: strings live during the calls; the function for help is GIMP's own and stays; the list of buttons ends with null. GTK ends the process where it has no
     // display, as in every plug-in.
     let dialog = unsafe {
         (ui.gimp_ui_init)(c"ssmoesr".as_ptr(), 0);
@@ -90,7 +93,7 @@ pub(crate) fn ask(
             c"ssmoesr".as_ptr(),
             END,
             0 as c_int,
-            END,
+            help,
             name.as_ptr(),
             c"_Cancel".as_ptr(),
             CANCEL,

@@ -1,12 +1,13 @@
 //! Samples through GEGL and babl, the same calls in both generations.
 #![allow(unsafe_code, reason = "calls of GEGL")]
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_long};
 use std::ptr::null_mut;
 
-use crate::exchange::{Curve, Exchange, Stored};
+use crate::exchange::{Curve, Depth, Exchange, Stored};
 use crate::face::{Bands, Rect};
 use crate::host::library::{Ptr, Str, functions, text};
+use crate::tone::Tone;
 
 /// `GeglRectangle`.
 #[repr(C)]
@@ -24,6 +25,8 @@ functions! {
         gegl_buffer_get: unsafe extern "C" fn(Ptr, *const GeglRect, f64, Ptr, Ptr, c_int, c_int),
         gegl_buffer_set: unsafe extern "C" fn(Ptr, *const GeglRect, c_int, Ptr, Ptr, c_int),
         gegl_buffer_flush: unsafe extern "C" fn(Ptr),
+        babl_fish: unsafe extern "C" fn(Ptr, Ptr) -> Ptr,
+        babl_process: unsafe extern "C" fn(Ptr, Ptr, Ptr, c_long) -> c_long,
         babl_format_with_space: unsafe extern "C" fn(Str, Ptr) -> Ptr,
         babl_format_get_space: unsafe extern "C" fn(Ptr) -> Ptr,
         babl_format_has_alpha: unsafe extern "C" fn(Ptr) -> c_int,
@@ -73,17 +76,52 @@ impl Gegl {
     ///
     /// # Safety
     /// `format` is a format of babl.
-    unsafe fn on_the_way(&self, exchange: &Exchange, format: Ptr) -> Ptr {
+    unsafe fn in_space(&self, exchange: &Exchange, format: Ptr) -> Ptr {
         let name = text(&exchange.babl_name());
+        // SAFETY: as the caller promises.
+        unsafe { (self.babl_format_with_space)(name.as_ptr(), (self.babl_format_get_space)(format)) }
+    }
+
+    /// The format on the way, and the curve that turns its samples into those of `exchange`.
+    ///
+    /// # Safety
+    /// `format` is a format of babl.
+    unsafe fn on_the_way(&self, exchange: &Exchange, format: Ptr) -> (Ptr, Option<Tone>) {
         // SAFETY: as the caller promises; null is babl's word for the space of sRGB.
         unsafe {
-            let space = if exchange.curve == Curve::Linear {
-                null_mut()
-            } else {
-                (self.babl_format_get_space)(format)
-            };
-            (self.babl_format_with_space)(name.as_ptr(), space)
+            match exchange.curve {
+                Curve::Linear => {
+                    let name = text(&exchange.babl_name());
+                    ((self.babl_format_with_space)(name.as_ptr(), null_mut()), None)
+                }
+                Curve::Own => (self.in_space(exchange, format), None),
+                Curve::Perceptual => match self.tone(exchange.gray, format) {
+                    Some(tone) => (self.in_space(&exchange.linear(), format), Some(tone)),
+                    None => (self.in_space(exchange, format), None),
+                },
+            }
         }
+    }
+
+    /// The curve of the profile of `format`, where that is not sRGB's. 2.10 tells plug-ins of no other profile; it has
+    /// pictures in linear light in a profile without a curve.
+    ///
+    /// # Safety
+    /// `format` is a format of babl.
+    unsafe fn tone(&self, gray: bool, format: Ptr) -> Option<Tone> {
+        let encoded = Exchange { gray, alpha: false, depth: Depth::F32, curve: Curve::Own };
+        let colours = encoded.samples();
+        let mut questions = Tone::questions(colours);
+        let mut answers = vec![0.0; questions.len()];
+        // SAFETY: as the caller promises; both lists hold as many pixels of `colours` floats as are named, and babl only
+        // reads the first.
+        unsafe {
+            let fish =
+                (self.babl_fish)(self.in_space(&encoded, format), self.in_space(&encoded.linear(), format));
+            let pixels = (questions.len() / colours) as c_long;
+            (self.babl_process)(fish, questions.as_mut_ptr().cast(), answers.as_mut_ptr().cast(), pixels);
+        }
+        Tone::new(&answers, colours)
     }
 
     /// Reads `part` of a buffer; outside of it everything is zero.
@@ -101,7 +139,7 @@ impl Gegl {
         let row = part.w as usize * exchange.pixel_bytes();
         let mut room = Room::new(row * BAND.min(part.h) as usize);
         // SAFETY: as the caller promises.
-        let way = unsafe { self.on_the_way(exchange, format) };
+        let (way, tone) = unsafe { self.on_the_way(exchange, format) };
         for (i, band) in out.chunks_mut(row * BAND as usize).enumerate() {
             let rect = GeglRect {
                 x: part.x,
@@ -113,6 +151,9 @@ impl Gegl {
             // SAFETY: the memory holds the rows asked for, in the format named, without gaps (stride 0).
             unsafe { (self.gegl_buffer_get)(buffer, &rect, 1.0, way, memory.as_mut_ptr().cast(), 0, 0) };
             band.copy_from_slice(&memory[..band.len()]);
+            if let Some(tone) = &tone {
+                tone.encode(band, exchange.samples());
+            }
         }
     }
 
@@ -125,11 +166,14 @@ impl Gegl {
         let row = part.w as usize * exchange.pixel_bytes();
         let mut room = Room::new(row * BAND.min(part.h) as usize);
         // SAFETY: as the caller promises.
-        let way = unsafe { self.on_the_way(exchange, format) };
+        let (way, tone) = unsafe { self.on_the_way(exchange, format) };
         for from in (0..part.h).step_by(BAND as usize) {
             let h = BAND.min(part.h - from);
             let memory = &mut room.bytes()[..row * h as usize];
             pixels.fill(from as usize, h as usize, memory);
+            if let Some(tone) = &tone {
+                tone.decode(memory, exchange.samples());
+            }
             let rect = GeglRect { x: part.x, y: part.y + from, w: part.w, h };
             // SAFETY: the memory holds the rows given, in the format named, without gaps (stride 0).
             unsafe { (self.gegl_buffer_set)(buffer, &rect, 0, way, memory.as_mut_ptr().cast(), 0) };

@@ -13,7 +13,15 @@ pub(crate) use about::NAME;
 pub(crate) use library::{Argument, Generation, Library, Ptr, Str, arguments, functions, name_in, text};
 pub(crate) use settings::FILE as SETTINGS;
 
+use std::path::PathBuf;
+
 use crate::trouble::Trouble;
+
+/// The folder with the pages for GIMP's help, which `--install` puts beside this program.
+pub(crate) fn help_pages() -> Option<PathBuf> {
+    let folder = std::env::current_exe().ok()?.with_file_name(crate::install::HELP);
+    folder.is_dir().then_some(folder)
+}
 
 /// Serves the GIMP that started this program; returns the exit code.
 ///

@@ -3,17 +3,17 @@
 
 use std::cell::{Cell, OnceCell};
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 use crate::face::{Gimp, Image, Item};
-use crate::host::about::{AUTHOR, BLURB, HELP, LABEL, MENU, NAME, YEAR};
+use crate::host::about::{AUTHOR, BLURB, HELP, HELP_DOMAIN, LABEL, MENU, NAME, YEAR};
 use crate::host::api::value;
 use crate::host::libgimp::{Host, Names};
 use crate::host::library::{Argument, Generation, Library, Ptr, Str, functions, text};
-use crate::host::{panicked, settings};
+use crate::host::{help_pages, panicked, settings};
 use crate::job;
 use crate::record;
 use crate::request::{Holds, Param, Request, params};
@@ -93,6 +93,8 @@ functions! {
             Str, Str, Str, Str, Str, Str, Str, Str, c_int, c_int, c_int, *const ParamDef, *const ParamDef
         ),
         gimp_plugin_menu_register: unsafe extern "C" fn(Str, Str) -> c_int,
+        gimp_plugin_help_register: unsafe extern "C" fn(Str, Str) -> c_int,
+        g_filename_to_uri: unsafe extern "C" fn(Str, Str, Ptr) -> Ptr,
         gimp_plugin_enable_precision: unsafe extern "C" fn() -> c_int,
         gimp_item_is_valid: unsafe extern "C" fn(i32) -> c_int,
         gimp_image_get_filename: unsafe extern "C" fn(i32) -> Ptr,
@@ -211,7 +213,19 @@ fn install() {
     let words = [NAME, BLURB, HELP, AUTHOR, AUTHOR, YEAR, LABEL, "*", MENU].map(text);
     let [name, blurb, help, author, copyright, year, label, types, menu] =
         words.each_ref().map(|w| w.as_ptr());
+    let pages = help_pages().and_then(|p| CString::new(p.into_os_string().into_vec()).ok());
+    let domain = text(HELP_DOMAIN);
     let _ = with_host(|host| {
+        if let Some(pages) = &pages {
+            // SAFETY: strings live during the calls; null stands for no host and for no interest in errors.
+            unsafe {
+                let address = (host.names.g_filename_to_uri)(pages.as_ptr(), null(), null_mut());
+                if !address.is_null() {
+                    (host.names.gimp_plugin_help_register)(domain.as_ptr(), address.cast());
+                    (host.names.g_free)(address);
+                }
+            }
+        }
         // SAFETY: strings and lists live during the calls, which copy them.
         unsafe {
             (host.names.gimp_install_procedure)(
@@ -284,13 +298,13 @@ fn work(host: &Host<Old>, values: &[Value]) -> Result<Image, Trouble> {
     let mut request = Request::default();
     match mode.as_integer() {
         value::RUN_INTERACTIVE => {
-            let mut last = settings::read(store.as_deref());
+            let mut last = settings::read(store.as_deref()).unwrap_or_default();
             crate::dialog::two::ask(host, image, &drawables, &mut last)?;
             // Before the work: who cancels it finds the values again.
             settings::write(store.as_deref(), &last);
             request = last;
         }
-        value::RUN_WITH_LAST_VALUES => request = settings::read(store.as_deref()),
+        value::RUN_WITH_LAST_VALUES => request = settings::read(store.as_deref()).unwrap_or_default(),
         _ => {
             for (param, value) in params().iter().zip(own) {
                 // SAFETY: strings of libgimp are null or C strings.

@@ -3,17 +3,17 @@
 
 use std::cell::OnceCell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 
 use crate::face::{Gimp, Image, Item};
-use crate::host::about::{AUTHOR, BLURB, HELP, LABEL, MENU, NAME, YEAR};
+use crate::host::about::{AUTHOR, BLURB, HELP, HELP_DOMAIN, LABEL, MENU, NAME, YEAR};
 use crate::host::api::value;
 use crate::host::libgimp::{Host, Names};
 use crate::host::library::{Argument, Generation, Library, Ptr, Str, functions, text};
-use crate::host::panicked;
+use crate::host::{help_pages, panicked, settings};
 use crate::job;
 use crate::record;
 use crate::request::{Holds, Param, Request, params};
@@ -72,6 +72,7 @@ functions! {
         gimp_procedure_config_get_choice_id: unsafe extern "C" fn(Ptr, Str) -> c_int,
         gimp_procedure_new_return_values: unsafe extern "C" fn(Ptr, c_int, Ptr) -> Ptr,
         gimp_value_array_index: unsafe extern "C" fn(Ptr, c_int) -> Ptr,
+        gimp_plug_in_set_help_domain: unsafe extern "C" fn(Ptr, Str, Ptr),
         gimp_image_get_id: unsafe extern "C" fn(Ptr) -> c_int,
         gimp_image_get_by_id: unsafe extern "C" fn(c_int) -> Ptr,
         gimp_item_get_id: unsafe extern "C" fn(Ptr) -> c_int,
@@ -84,6 +85,7 @@ functions! {
         g_file_new_for_path: unsafe extern "C" fn(Str) -> Ptr,
         g_free: unsafe extern "C" fn(Ptr),
         g_object_unref: unsafe extern "C" fn(Ptr),
+        g_object_set: unsafe extern "C" fn(Ptr, Str, ...),
         g_object_get: unsafe extern "C" fn(Ptr, Str, ...),
         g_list_append: unsafe extern "C" fn(Ptr, Ptr) -> Ptr,
         g_type_query: unsafe extern "C" fn(usize, *mut TypeQuery),
@@ -234,11 +236,23 @@ unsafe extern "C" fn no_catalogs(_: Ptr, _: Str, _: Ptr, _: Ptr) -> c_int {
     0
 }
 
-unsafe extern "C" fn query(_: Ptr) -> Ptr {
+/// # Safety
+/// Called by libgimp with the plug-in.
+unsafe extern "C" fn query(plug_in: Ptr) -> Ptr {
     let name = text(NAME);
     let list = with_host(|host| {
+        let new = &host.names.new;
+        if let Some(pages) = help_pages().and_then(|p| CString::new(p.into_os_string().into_vec()).ok()) {
+            let domain = text(HELP_DOMAIN);
+            // SAFETY: strings live during the calls; the file is ours until the unref.
+            unsafe {
+                let pages = (new.g_file_new_for_path)(pages.as_ptr());
+                (new.gimp_plug_in_set_help_domain)(plug_in, domain.as_ptr(), pages);
+                (new.g_object_unref)(pages);
+            }
+        }
         // SAFETY: list and string become libgimp's.
-        unsafe { (host.names.new.g_list_append)(null_mut(), (host.glib.g_strdup)(name.as_ptr())) }
+        unsafe { (new.g_list_append)(null_mut(), (host.glib.g_strdup)(name.as_ptr())) }
     });
     list.unwrap_or(null_mut())
 }
@@ -375,17 +389,54 @@ fn work(
     config: Ptr,
 ) -> Result<Image, Trouble> {
     host.begin();
+    let (new, profile) = (&host.names.new, host.profile());
     let image = host.names.image_number(image);
-    if mode == value::RUN_INTERACTIVE {
-        let read = || read_config(&host.names.new, config);
+    let store = profile.as_ref().map(|folder| folder.join(settings::FILE));
+    let interactive = mode == value::RUN_INTERACTIVE;
+    if interactive {
+        // GIMP has kept the values of the last run that ended well. Who cancelled one since finds those again.
+        if let Some(last) = settings::read(store.as_deref()) {
+            write_config(new, config, &last);
+        }
+        let read = || read_config(new, config);
         crate::dialog::three::ask((host, image, layers), procedure, config, &read)?;
     }
-    let request = read_config(&host.names.new, config)?;
-    let shown = mode == value::RUN_INTERACTIVE || mode == value::RUN_WITH_LAST_VALUES;
-    record::keep(host.profile().as_deref(), host.version(), &request, || {
+    let request = read_config(new, config)?;
+    if interactive {
+        settings::write(store.as_deref(), &request);
+    }
+    let shown = interactive || mode == value::RUN_WITH_LAST_VALUES;
+    let done = record::keep(profile.as_deref(), host.version(), &request, || {
         job::run(host, image, layers, &request, shown)
-    })
-    .map(|done| done.image)
+    })?;
+    if interactive {
+        settings::forget(store.as_deref());
+    }
+    Ok(done.image)
+}
+
+/// Puts values into the dialog that is about to be shown.
+fn write_config(new: &New, config: Ptr, request: &Request) {
+    let end = null_mut::<c_char>();
+    for param in params() {
+        let (name, value) = (text(param.name), request.get(param.name));
+        // SAFETY: as in `read_config`; strings are copied.
+        unsafe {
+            match param.holds {
+                Holds::Integer { default, .. } => {
+                    let number: c_int = value.parse().unwrap_or(default);
+                    (new.g_object_set)(config, name.as_ptr(), number, end);
+                }
+                Holds::Number { default, .. } => {
+                    let number: f64 = value.parse().unwrap_or(default);
+                    (new.g_object_set)(config, name.as_ptr(), number, end);
+                }
+                Holds::Choice { .. } | Holds::Text { .. } => {
+                    (new.g_object_set)(config, name.as_ptr(), text(&value).as_ptr(), end);
+                }
+            }
+        }
+    }
 }
 
 /// What the procedure was called with.
