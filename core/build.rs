@@ -57,10 +57,15 @@ mod images {
             for (target, capability, ptx) in TARGETS {
                 let file = Path::new(&out).join(format!("{target}.bin"));
                 std::fs::write(&file, compiler.compile(target, ptx)?)?;
-                writeln!(list, "    Image {{ capability: {capability}, ptx: {ptx}, bytes: include_bytes!({file:?}) }},")?;
+                writeln!(
+                    list,
+                    "    Image {{ capability: {capability}, ptx: {ptx}, bytes: include_bytes!({file:?}) }},"
+                )?;
             }
         } else {
-            println!("cargo:warning={VARIABLE} does not name a libnvrtc.so.12: the device `cuda` will have no kernels");
+            println!(
+                "cargo:warning={VARIABLE} does not name a libnvrtc.so.12: the device `cuda` will have no kernels"
+            );
         }
         std::fs::write(Path::new(&out).join("images.rs"), format!("&[\n{list}]\n"))?;
         Ok(())

@@ -67,7 +67,11 @@ impl Compiler {
         let options = pointers(&options);
         // SAFETY: the program was made above; the options outlive the call.
         let code = unsafe {
-            self.library.get::<Compile>(b"nvrtcCompileProgram\0")?(program, options.len() as c_int, options.as_ptr())
+            self.library.get::<Compile>(b"nvrtcCompileProgram\0")?(
+                program,
+                options.len() as c_int,
+                options.as_ptr(),
+            )
         };
         let result = if code != 0 {
             let log = self.read(program, "nvrtcGetProgramLogSize\0", "nvrtcGetProgramLog\0")?;

@@ -142,6 +142,7 @@ API cuDeviceGetAttribute(int *v, int which, int) {
   return INVALID_VALUE;
 }
 API cuDevicePrimaryCtxRetain(void **c, int) { return *c = &the_context, call("cuDevicePrimaryCtxRetain"); }
+API cuDevicePrimaryCtxRelease_v2(int) { return call("cuDevicePrimaryCtxRelease"); }
 API cuCtxSetCurrent(void *c) { return current = c, OK; }
 API cuCtxGetCurrent(void **c) { return *c = current, OK; }
 API cuMemGetInfo_v2(size_t *free, size_t *total) { return *free = *total = (size_t)4 << 30, plain("cuMemGetInfo"); }

@@ -66,12 +66,9 @@ pub struct DeviceInfo {
     pub description: String,
 }
 
-/// The devices of this build.
+/// The devices of this build. GPUs are looked for, not used.
 pub fn devices() -> Vec<DeviceInfo> {
-    exec::EXECUTORS
-        .iter()
-        .map(|&(name, description)| DeviceInfo { name: name.to_owned(), description: description.to_owned() })
-        .collect()
+    exec::list().into_iter().map(|(name, description)| DeviceInfo { name, description }).collect()
 }
 
 /// A model on a device. Thread-safe: calls from several threads run one after the other.

@@ -13,7 +13,9 @@ pub(super) fn is_lost(e: DriverError) -> bool {
     (700..=719).contains(&code) && e.0 != CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
         || matches!(
             e.0,
-            CUresult::CUDA_ERROR_DEINITIALIZED | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE | CUresult::CUDA_ERROR_UNKNOWN
+            CUresult::CUDA_ERROR_DEINITIALIZED
+                | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
+                | CUresult::CUDA_ERROR_UNKNOWN
         )
 }
 
@@ -23,9 +25,9 @@ pub(super) fn error(e: DriverError, doing: &str) -> Error {
     let name = format!("{:?}", e.0);
     let name = name.trim_start_matches("CUDA_ERROR_").to_lowercase().replace('_', " ");
     match e.0 {
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-            Error::limit(format!("cuda: the GPU is out of memory ({doing}); smaller tiles or device=cpu need less"))
-        }
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::limit(format!(
+            "cuda: the GPU is out of memory ({doing}); smaller tiles or device=cpu need less"
+        )),
         CUresult::CUDA_ERROR_STUB_LIBRARY => Error::device(
             "cuda: the libcuda.so that was found is the stub of a CUDA toolkit; take its folder out of LD_LIBRARY_PATH",
         ),
@@ -33,12 +35,12 @@ pub(super) fn error(e: DriverError, doing: &str) -> Error {
         CUresult::CUDA_ERROR_INVALID_DEVICE => Error::device("cuda: there is no GPU of that number"),
         CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
         | CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
-        | CUresult::CUDA_ERROR_INVALID_PTX => {
-            Error::device(format!("cuda: this build has no kernels that the GPU or its driver can load ({name})"))
-        }
-        _ if is_lost(e) => {
-            Error::device(format!("cuda: the GPU was lost for this process ({doing}: {name}); use device=cpu or start again"))
-        }
+        | CUresult::CUDA_ERROR_INVALID_PTX => Error::device(format!(
+            "cuda: this build has no kernels that the GPU or its driver can load ({name})"
+        )),
+        _ if is_lost(e) => Error::device(format!(
+            "cuda: the GPU was lost for this process ({doing}: {name}); use device=cpu or start again"
+        )),
         _ => Error::device(format!("cuda: {doing}: {name}")),
     }
 }

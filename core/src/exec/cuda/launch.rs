@@ -47,8 +47,10 @@ kernels! {
 pub(super) enum Place {
     /// Nowhere: the kernel does without.
     Nothing,
-    /// In the plan's memory, in f32 elements.
+    /// In the memory of results, in f32 elements.
     Arena(usize),
+    /// In the plan's tables, in f32 elements.
+    Table(usize),
     /// The weight tensor of that number.
     Weight(usize),
 }
@@ -64,7 +66,7 @@ pub(super) struct Launch {
     /// Values of shared memory.
     pub(super) shared: usize,
     pub(super) inputs: [Place; 5],
-    /// Place of the result in the plan's memory.
+    /// Place of the result in the memory of results.
     pub(super) out: usize,
     pub(super) n: [i64; 16],
     pub(super) f: [f32; 4],

@@ -1,0 +1,321 @@
+//! From a graph to launches: every number is known here, so that a run only adds addresses. What a kernel takes
+//! stands beside it in `kernels/`.
+
+use super::launch::{Kernel, Launch, Place};
+use super::tables::Tables;
+use crate::error::{Error, Result};
+use crate::graph::{
+    Activation, Border, ChannelNorm, Graph, Node, Op, Plan, QkvLayout, Shape, Value, WeightId,
+};
+
+/// A graph as launches over one memory.
+pub(super) struct Program {
+    pub(super) launches: Vec<Launch>,
+    /// Each node that runs, in order, and the number of launches up to its end.
+    pub(super) steps: Vec<(Value, usize)>,
+    /// Place of each node's result in the memory of results.
+    pub(super) offsets: Vec<Option<usize>>,
+    /// Values in the memory of results, with the space that filters need.
+    pub(super) len: usize,
+    pub(super) tables: Tables,
+}
+
+/// Threads of a block where each works alone.
+const THREADS: usize = 256;
+
+/// Most blocks downwards, and values of shared memory of a block, that every GPU allows.
+const ROWS: usize = 65_535;
+const SHARED: usize = (48 << 10) / size_of::<f32>();
+
+/// Channels of the result that a thread of `conv` computes.
+const OUTS: usize = 4;
+
+/// What a launch gets besides its kernel and size.
+struct Arguments<const I: usize, const N: usize, const F: usize> {
+    inputs: [Place; I],
+    n: [usize; N],
+    f: [f32; F],
+}
+
+impl Program {
+    /// Plans `graph`.
+    ///
+    /// # Errors
+    /// `Limit` where a map is beyond what a launch can cover.
+    pub(super) fn new(graph: &Graph) -> Result<Self> {
+        let plan = Plan::new(graph);
+        let mut program = Self {
+            launches: Vec::new(),
+            steps: Vec::new(),
+            offsets: plan.offsets,
+            len: plan.arena_len,
+            tables: Tables::default(),
+        };
+        let space = plan.arena_len;
+        for step in &plan.steps {
+            let node = &graph.nodes[step.node.index()];
+            program.node(graph, node, program.place(step.node)?, space)?;
+            program.steps.push((step.node, program.launches.len()));
+        }
+        Ok(program)
+    }
+
+    fn place(&self, v: Value) -> Result<usize> {
+        self.offsets[v.index()].ok_or_else(|| Error::internal("a result without a place"))
+    }
+
+    /// One thread for each of `count` values.
+    fn each<const I: usize, const N: usize, const F: usize>(
+        &mut self,
+        kernel: Kernel,
+        count: usize,
+        out: usize,
+        arguments: &Arguments<I, N, F>,
+    ) -> Result<()> {
+        self.push(kernel, [count.div_ceil(THREADS), 1], (THREADS, 0), out, arguments)
+    }
+
+    fn push<const I: usize, const N: usize, const F: usize>(
+        &mut self,
+        kernel: Kernel,
+        [across, down]: [usize; 2],
+        (threads, shared): (usize, usize),
+        out: usize,
+        arguments: &Arguments<I, N, F>,
+    ) -> Result<()> {
+        let grid = u32::try_from(across).ok().filter(|n| *n <= i32::MAX as u32);
+        let (Some(across), true, true) = (grid, down <= ROWS, shared <= SHARED) else {
+            return Err(Error::limit(format!(
+                "cuda: {kernel:?} over {across}x{down} blocks with {shared} shared values is beyond any GPU"
+            )));
+        };
+        let mut launch = Launch {
+            kernel,
+            grid: [across, down as u32],
+            threads: threads as u32,
+            shared,
+            inputs: [Place::Nothing; 5],
+            out,
+            n: [0; 16],
+            f: [0.0; 4],
+        };
+        launch.inputs.iter_mut().zip(arguments.inputs).for_each(|(to, v)| *to = v);
+        launch.n.iter_mut().zip(arguments.n).for_each(|(to, v)| *to = v as i64);
+        launch.f.iter_mut().zip(arguments.f).for_each(|(to, v)| *to = v);
+        self.launches.push(launch);
+        Ok(())
+    }
+
+    /// The launches of one node; `space` is where filters may keep what they need on the way.
+    fn node(&mut self, graph: &Graph, node: &Node, out: usize, space: usize) -> Result<()> {
+        let mut inputs = Vec::new();
+        for &v in &node.inputs {
+            inputs.push((Place::Arena(self.place(v)?), graph.shape(v)));
+        }
+        let input = |i: usize| inputs.get(i).copied().ok_or_else(|| Error::internal("an input is missing"));
+        let [_, channels, h, w] = node.shape;
+        let (count, pixels) = (elements(node.shape), h * w);
+        match node.op {
+            Op::Input => Ok(()),
+            Op::Conv2d { .. } => self.conv(node, input(0)?, out),
+            Op::GroupNorm { groups, eps, weight, bias } => {
+                let of_group = channels / groups;
+                let threads = block(of_group * pixels);
+                let arguments = Arguments {
+                    inputs: [input(0)?.0, held(weight), held(bias)],
+                    n: [groups, of_group, pixels],
+                    f: [eps],
+                };
+                let blocks = [node.shape[0] * groups, 1];
+                self.push(Kernel::GroupNorm, blocks, (threads, threads), out, &arguments)
+            }
+            Op::ChannelNorm { kind, eps, weight, bias } => {
+                let all = node.shape[0] * pixels;
+                let mean = usize::from(kind == ChannelNorm::Layer);
+                let inputs = [input(0)?.0, held(weight), bias.map_or(Place::Nothing, held)];
+                let arguments = Arguments { inputs, n: [channels, pixels, all, mean], f: [eps] };
+                self.each(Kernel::ChannelNorm, all, out, &arguments)
+            }
+            Op::BatchNorm { weight, bias, mean, var, eps } => {
+                let inputs = [input(0)?.0, held(weight), held(bias), held(mean), held(var)];
+                let arguments = Arguments { inputs, n: [channels, pixels, count], f: [eps] };
+                self.each(Kernel::BatchNorm, count, out, &arguments)
+            }
+            Op::Activation(f) => {
+                let (number, slope) = match f {
+                    Activation::Silu => (0, 0.0),
+                    Activation::GeluErf => (1, 0.0),
+                    Activation::LeakyRelu(slope) => (2, slope),
+                };
+                let arguments = Arguments { inputs: [input(0)?.0], n: [count, number], f: [slope] };
+                self.each(Kernel::Activation, count, out, &arguments)
+            }
+            Op::Add { scale } => {
+                let (b, shape) = input(1)?;
+                let spread = count / elements(shape);
+                let arguments = Arguments { inputs: [input(0)?.0, b], n: [count, spread], f: [scale] };
+                self.each(Kernel::Add, count, out, &arguments)
+            }
+            Op::ScaleChannels { gain } => {
+                let inputs = [input(0)?.0, held(gain)];
+                let arguments = Arguments { inputs, n: [count, pixels, channels], f: [] };
+                self.each(Kernel::ScaleChannels, count, out, &arguments)
+            }
+            Op::Affine { mul, add } => {
+                let arguments = Arguments { inputs: [input(0)?.0], n: [count], f: [mul, add] };
+                self.each(Kernel::Affine, count, out, &arguments)
+            }
+            Op::Concat { axis } => {
+                let row = |shape: Shape| shape[axis..].iter().product::<usize>();
+                let mut at = 0;
+                for &(from, shape) in &inputs {
+                    let moved = elements(shape);
+                    let n = [moved, row(shape), row(shape), 0, row(node.shape), at];
+                    self.each(Kernel::CopyRows, moved, out, &Arguments { inputs: [from], n, f: [] })?;
+                    at += row(shape);
+                }
+                Ok(())
+            }
+            Op::Narrow { start, len } => {
+                let (from, shape) = input(0)?;
+                let arguments = Arguments { inputs: [from], n: [count, len, shape[3], start, len, 0], f: [] };
+                self.each(Kernel::CopyRows, count, out, &arguments)
+            }
+            Op::PixelShuffle { factor } => {
+                let arguments =
+                    Arguments { inputs: [input(0)?.0], n: [count, channels, h, w, factor], f: [] };
+                self.each(Kernel::PixelShuffle, count, out, &arguments)
+            }
+            Op::UpsampleNearest2 => {
+                let arguments = Arguments { inputs: [input(0)?.0], n: [count, h, w], f: [] };
+                self.each(Kernel::UpsampleNearest2, count, out, &arguments)
+            }
+            Op::MaxPool2 => {
+                let (from, shape) = input(0)?;
+                let arguments = Arguments { inputs: [from], n: [count, h, w, shape[2], shape[3]], f: [] };
+                self.each(Kernel::MaxPool2, count, out, &arguments)
+            }
+            Op::Attention { .. } => self.attention(node, input(0)?.0, out),
+            Op::FrequencyFilter { .. } => self.filter(node, input(0)?.0, out, space),
+            Op::TimestepEmbedding { dim } => {
+                let table = Place::Table(self.tables.frequencies(dim / 2));
+                let arguments = Arguments { inputs: [input(0)?.0, table], n: [count, dim, dim / 2], f: [] };
+                self.each(Kernel::TimestepEmbedding, count, out, &arguments)
+            }
+            Op::CodebookIndex { embedding } => {
+                let (from, [_, of_entry, ..]) = input(0)?;
+                let entries = elements_of(graph, embedding) / of_entry;
+                let n = [count, pixels, of_entry, entries];
+                let arguments = Arguments { inputs: [from, held(embedding)], n, f: [] };
+                self.each(Kernel::CodebookIndex, count, out, &arguments)
+            }
+            Op::CodebookLookup { embedding } => {
+                let n = [count, pixels, channels, elements_of(graph, embedding) / channels];
+                let arguments = Arguments { inputs: [input(0)?.0, held(embedding)], n, f: [] };
+                self.each(Kernel::CodebookLookup, count, out, &arguments)
+            }
+            Op::GatherTokens => {
+                let ((from, shape), (numbers, _)) = (input(0)?, input(1)?);
+                let n = [count, pixels, shape[2] * shape[3]];
+                self.each(Kernel::GatherTokens, count, out, &Arguments { inputs: [from, numbers], n, f: [] })
+            }
+            Op::ScatterTokens { .. } => {
+                let ((from, shape), (numbers, _)) = (input(0)?, input(1)?);
+                let n = [count, shape[3], pixels];
+                self.each(Kernel::ScatterTokens, count, out, &Arguments { inputs: [from, numbers], n, f: [] })
+            }
+        }
+    }
+
+    fn conv(&mut self, node: &Node, (from, shape): (Place, Shape), out: usize) -> Result<()> {
+        let Op::Conv2d { weight, bias, kernel, stride, padding, groups } = node.op else {
+            return Err(Error::internal("no convolution"));
+        };
+        let [batch, outs, rows, cols] = node.shape;
+        let [_, channels, h, w] = shape;
+        let replicate = usize::from(padding.border == Border::Replicate);
+        let (top, left) = (padding.top, padding.left);
+        let arguments = Arguments {
+            inputs: [from, held(weight), bias.map_or(Place::Nothing, held)],
+            n: [channels, h, w, outs, rows, cols, kernel, stride, top, left, replicate, groups, batch],
+            f: [],
+        };
+        let across = (batch * rows * cols).div_ceil(THREADS);
+        let (what, down) =
+            if groups == 1 { (Kernel::Conv, outs.div_ceil(OUTS)) } else { (Kernel::ConvGrouped, outs) };
+        self.push(what, [across, down], (THREADS, 0), out, &arguments)
+    }
+
+    fn attention(&mut self, node: &Node, from: Place, out: usize) -> Result<()> {
+        let Op::Attention { heads, window, layout, position_bias } = node.op else {
+            return Err(Error::internal("no attention"));
+        };
+        let [batch, channels, h, w] = node.shape;
+        let of_head = channels / heads;
+        let threads = block(window.map_or(h * w, |side| side * side));
+        let together = usize::from(layout == QkvLayout::HeadFirst);
+        let arguments = Arguments {
+            inputs: [from, position_bias.map_or(Place::Nothing, held)],
+            n: [channels, h, w, heads, window.unwrap_or(0), together],
+            f: [1.0 / (of_head as f32).sqrt()],
+        };
+        let shared = 2 * of_head + 2 * threads;
+        self.push(Kernel::Attention, [h * w, batch * heads], (threads, shared), out, &arguments)
+    }
+
+    /// Rows to bins, bins down the columns, the two layers, and back. Three spectra on the way; the third needs the
+    /// place of the first, which is not read any more then.
+    fn filter(&mut self, node: &Node, from: Place, out: usize, space: usize) -> Result<()> {
+        let Op::FrequencyFilter { window, blocks, hidden_factor, weights, leaky_slope, softshrink, bounded } =
+            node.op
+        else {
+            return Err(Error::internal("no filter"));
+        };
+        let [batch, channels, h, w] = node.shape;
+        let (th, tw) = window.map_or((h, w), |side| (side, side));
+        let row = w / tw * (tw / 2 + 1);
+        let (plane, of_block) = (h * row, channels / blocks);
+        let bins = batch * channels * plane;
+        let hidden = bins * hidden_factor;
+        let first = space;
+        let second = first + 2 * hidden.max(bins);
+        self.len = self.len.max(second + 2 * bins);
+        let (across, along) = (Place::Table(self.tables.turns(tw)), Place::Table(self.tables.turns(th)));
+        let ortho = 1.0 / ((th * tw) as f32).sqrt();
+        let (one, two) = (Place::Arena(first), Place::Arena(second));
+        let [w1, b1, w2, b2] = weights.map(held);
+
+        let arguments = Arguments { inputs: [from, across], n: [bins, w, tw], f: [] };
+        self.each(Kernel::RowsToSpectrum, bins, first, &arguments)?;
+        let arguments = Arguments { inputs: [one, along], n: [bins, row, th, 0], f: [ortho] };
+        self.each(Kernel::TurnColumns, bins, second, &arguments)?;
+        let n = [hidden, plane, blocks, of_block, of_block * hidden_factor];
+        let arguments = Arguments { inputs: [two, w1, b1], n, f: [leaky_slope] };
+        self.each(Kernel::FilterHidden, hidden, first, &arguments)?;
+        let n = [bins, plane, blocks, of_block * hidden_factor, of_block, usize::from(bounded)];
+        let arguments = Arguments { inputs: [one, w2, b2, two], n, f: [softshrink] };
+        self.each(Kernel::FilterMask, bins, second, &arguments)?;
+        let arguments = Arguments { inputs: [two, along], n: [bins, row, th, 1], f: [ortho] };
+        self.each(Kernel::TurnColumns, bins, first, &arguments)?;
+        let count = elements(node.shape);
+        let arguments = Arguments { inputs: [one, across], n: [count, w, tw], f: [] };
+        self.each(Kernel::SpectrumToRows, count, out, &arguments)
+    }
+}
+
+fn elements(shape: Shape) -> usize {
+    shape.iter().product()
+}
+
+fn elements_of(graph: &Graph, weight: WeightId) -> usize {
+    graph.weights[weight.index()].shape.iter().product()
+}
+
+fn held(weight: WeightId) -> Place {
+    Place::Weight(weight.index())
+}
+
+/// Threads of a block that works on `count` values together.
+fn block(count: usize) -> usize {
+    count.clamp(32, THREADS).next_power_of_two()
+}
