@@ -1,7 +1,7 @@
 // A libcuda.so.1 for machines without a GPU: the calls that the CUDA executor makes, with the real kernels run by the emulator. Device
 // memory is host memory that starts as NaN. Steered by the environment:
-//   SSMOESR_EMULATED       nodevice, stub, old (a driver before 12.0), blackwell (a GPU newer than every image)
-//   SSMOESR_EMULATED_FAIL  name:n:code  the n-th call of that name gives that code
+//   SSMOESR_EMULATED       nodevice, stub, old (a driver before 12.0), unknown (a GPU older than every image)
+//   SSMOESR_EMULATED_FAIL  name:n:code  the n-th call of that name gives that code, 0: each
 //   SSMOESR_EMULATED_TRACE file that gets one line per call
 #define SSMOESR_EMULATED
 #include "kernels.cu"
@@ -92,7 +92,7 @@ Result call(const char *name, const char *format = "", ...) {
   if (const char *fail = getenv("SSMOESR_EMULATED_FAIL")) {
     char wanted[64];
     int number = 0, code = 0;
-    if (sscanf(fail, "%63[^:]:%d:%d", wanted, &number, &code) == 3 && !strcmp(wanted, name) && n == number) {
+    if (sscanf(fail, "%63[^:]:%d:%d", wanted, &number, &code) == 3 && !strcmp(wanted, name) && (!number || n == number)) {
       // From 700 to 719: the context is gone for good.
       if (code >= 700) lost = code;
       return code;
@@ -137,7 +137,7 @@ API cuDeviceGet(int *d, int i) { return *d = i, i == 0 ? OK : 101; }
 API cuDeviceGetName(char *s, int n, int) { return snprintf(s, n, "emulated GPU"), OK; }
 API cuDeviceGetAttribute(int *v, int which, int) {
   // Compute capability.
-  if (which == 75) return *v = mode("blackwell") ? 13 : 9, OK;
+  if (which == 75) return *v = mode("unknown") ? 2 : 9, OK;
   if (which == 76) return *v = 0, OK;
   return INVALID_VALUE;
 }
@@ -145,7 +145,12 @@ API cuDevicePrimaryCtxRetain(void **c, int) { return *c = &the_context, call("cu
 API cuDevicePrimaryCtxRelease_v2(int) { return call("cuDevicePrimaryCtxRelease"); }
 API cuCtxSetCurrent(void *c) { return current = c, OK; }
 API cuCtxGetCurrent(void **c) { return *c = current, OK; }
-API cuMemGetInfo_v2(size_t *free, size_t *total) { return *free = *total = (size_t)4 << 30, plain("cuMemGetInfo"); }
+API cuMemGetInfo_v2(size_t *free, size_t *total) {
+  std::lock_guard<std::recursive_mutex> hold(one);
+  *free = *total = (size_t)4 << 30;
+  for (auto &a : emulator::allocations) *free -= a.second->values.size() * 4;
+  return plain("cuMemGetInfo");
+}
 API cuStreamCreate(Stream **s, unsigned) {
   if (Result r = plain("cuStreamCreate")) return r;
   return *s = new Stream, OK;

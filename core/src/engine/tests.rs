@@ -1,5 +1,7 @@
 //! The shipped model through the engine's parts, against what PyTorch gave for the same weights.
 
+#[cfg(feature = "cuda")]
+mod gpu;
 mod stream;
 mod tiles;
 

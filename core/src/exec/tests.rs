@@ -7,7 +7,7 @@ use crate::graph::{Activation, Border, Builder, Padding, QkvLayout, Shape};
 use crate::weights::MemoryWeights;
 
 /// A small generator (SplitMix64), so that a failure names its numbers by a seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn bits(&mut self) -> u64 {
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-fn weights(graph: &Graph, random: &mut Random) -> MemoryWeights {
+pub(super) fn weights(graph: &Graph, random: &mut Random) -> MemoryWeights {
     let mut all = MemoryWeights::new();
     for w in &graph.weights {
         let fan: usize = w.shape.iter().skip(1).product();
@@ -45,7 +45,7 @@ fn weights(graph: &Graph, random: &mut Random) -> MemoryWeights {
     all
 }
 
-fn inputs(case: &Case, random: &mut Random) -> Vec<Vec<f32>> {
+pub(super) fn inputs(case: &Case, random: &mut Random) -> Vec<Vec<f32>> {
     let shapes = case.graph.inputs.iter().map(|&v| case.graph.shape(v).iter().product::<usize>());
     let one = |(data, n): (&Data, usize)| match data {
         Data::Real => random.reals(n, 0.1, 2.0),
@@ -62,7 +62,12 @@ fn inputs(case: &Case, random: &mut Random) -> Vec<Vec<f32>> {
     case.inputs.iter().zip(shapes).map(one).collect()
 }
 
-fn run(device: &dyn Executor, case: &Case, weights: &MemoryWeights, inputs: &[Vec<f32>]) -> Vec<f32> {
+pub(super) fn run(
+    device: &dyn Executor,
+    case: &Case,
+    weights: &MemoryWeights,
+    inputs: &[Vec<f32>],
+) -> Vec<f32> {
     let graph = Arc::new(case.graph.clone());
     let loaded = device.load(&graph, weights).unwrap();
     let mut prepared = device.prepare(Arc::clone(&graph)).unwrap();
@@ -76,7 +81,7 @@ fn run(device: &dyn Executor, case: &Case, weights: &MemoryWeights, inputs: &[Ve
     out
 }
 
-fn nmse(found: &[f32], wanted: &[f32]) -> f64 {
+pub(super) fn nmse(found: &[f32], wanted: &[f32]) -> f64 {
     let square = |v: f64| v * v;
     let error: f64 = found.iter().zip(wanted).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
     if error == 0.0 { 0.0 } else { error / wanted.iter().map(|b| square(f64::from(*b))).sum::<f64>() }
