@@ -122,7 +122,28 @@ fn every_operation_has_cases() {
 }
 
 /// Number of cases: a change of the list is meant.
-const CASES: usize = 179;
+const CASES: usize = 181;
+
+#[test]
+fn of_equal_codes_the_lowest_is_taken() {
+    let entries: Vec<f32> =
+        [[4.0, 0.5], [-1.0, 2.0], [0.0, 3.0], [-1.0, 2.0], [4.0, 0.5], [0.0, 3.0]].concat();
+    // Pixels on codes 1, 0 and 2.
+    let pixels = [-1.0, 4.0, 0.0, 2.0, 0.5, 3.0];
+    let mut g = Builder::new();
+    let x = g.input("x", [1, 2, 1, 3]).unwrap();
+    let out = g.codebook_index("embedding.weight", x, 6).unwrap();
+    let graph = Arc::new(g.finish(&[out]));
+    let mut weights = MemoryWeights::new();
+    weights.insert("embedding.weight", &[6, 2], entries).unwrap();
+    for (device, executor) in all_executors() {
+        let loaded = executor.load(&graph, &weights).unwrap();
+        let mut found = [f32::NAN; 3];
+        let mut prepared = executor.prepare(Arc::clone(&graph)).unwrap();
+        prepared.run(&loaded, &[&pixels], &mut [&mut found], &AtomicBool::new(false), None).unwrap();
+        assert_eq!(found, [1.0, 0.0, 2.0], "{device}");
+    }
+}
 
 #[test]
 fn lengths_and_weights_that_do_not_fit_are_errors() {

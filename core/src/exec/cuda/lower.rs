@@ -251,6 +251,9 @@ impl Program {
             return Err(Error::internal("no attention"));
         };
         let [batch, channels, h, w] = node.shape;
+        if h * w > i32::MAX as usize - THREADS {
+            return Err(Error::limit(format!("cuda: attention over {h}x{w} tokens")));
+        }
         let of_head = channels / heads;
         let threads = block(window.map_or(h * w, |side| side * side));
         let together = usize::from(layout == QkvLayout::HeadFirst);

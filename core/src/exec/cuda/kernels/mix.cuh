@@ -14,15 +14,17 @@ KERNEL attention(Call p) {
   const Index part = (p.n[5] ? d : C) * pixels;
   const Index first = (n * 3 * C + (p.n[5] ? head * 3 * d : head * d)) * pixels;
   const Index ty = side ? qy / side * side : 0, tx = side ? qx / side * side : 0;
-  const Index across = side ? side : W, keys = side ? side * side : pixels;
+  // Tokens of a map are counted in 32 bits: divisions come in the innermost loops.
+  const int across = (int)(side ? side : W), keys = (int)(side ? side * side : pixels);
   for (Index i = t; i < d; i += threads()) {
     shared_store(q, i, load(p.in[0], first + i * pixels + query));
     shared_store(mean, i, 0.f);
   }
   barrier();
   float top = LOWEST, total = 0.f;
-  for (Index base = 0; base < keys; base += threads()) {
-    const Index key = base + t, ky = ty + key / across, kx = tx + key % across;
+  for (int base = 0; base < keys; base += threads()) {
+    const int key = base + t;
+    const Index ky = ty + key / across, kx = tx + key % across;
     float score = LOWEST;
     if (key < keys) {
       float dot = 0.f;
@@ -38,17 +40,17 @@ KERNEL attention(Call p) {
     shared_store(share, t, weight);
     total = total * kept + block_sum(weight, memory);
     top = higher;
-    const Index chunk = keys - base < threads() ? keys - base : threads();
+    const int chunk = keys - base < threads() ? keys - base : threads();
     for (Index i = t; i < d; i += threads()) {
       float sum = shared_load(mean, i) * kept;
       const Index values = first + 2 * part + i * pixels;
-      for (Index j = 0; j < chunk; j++) {
-        const Index other = base + j;
+      for (int j = 0; j < chunk; j++) {
+        const int other = base + j;
         sum += shared_load(share, j) * load(p.in[0], values + (ty + other / across) * W + tx + other % across);
       }
       shared_store(mean, i, sum);
     }
-    barrier();
+    // Shares are written again only after the barriers of the next maximum.
   }
   for (Index i = t; i < d; i += threads())
     store(p.out, (n * C + head * d + i) * pixels + query, shared_load(mean, i) / total);
