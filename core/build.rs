@@ -28,7 +28,7 @@ mod images {
         ("sm_90", 90, false),
         ("sm_100", 100, false),
         ("sm_120", 120, false),
-        ("compute_75", 75, true),
+        ("compute_80", 80, true),
     ];
 
     const FOLDER: &str = "src/exec/cuda/kernels";

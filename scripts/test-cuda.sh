@@ -29,7 +29,7 @@ for image in "$images"/sm_*.bin; do
     count=$((count + 1))
 done
 [ "$count" = 7 ] || fail "machine code for $count kinds of GPU, not 7"
-grep -q '^\.version' "$images/compute_75.bin" || fail "there is no PTX for later GPUs"
+grep -q '^\.version' "$images/compute_80.bin" || fail "there is no PTX for later GPUs"
 
 ssmoesr=$target/debug/ssmoesr
 linked=$(ldd "$ssmoesr" | grep -Eio 'lib(cuda|cudart|nvrtc|cublas|cudnn|cufft|curand)[^ ]*' || true)

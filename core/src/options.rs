@@ -170,7 +170,7 @@ static TABLE: [OptionInfo; 14] = [
         name: "precision",
         values: "auto, f32, f16 or bf16",
         default: "auto",
-        help: "Arithmetic of the network; auto is the device's own. The CPU computes in f32.",
+        help: "Arithmetic of the network; auto is the device's own. The CPU computes in f32; cuda can multiply in bf16 or f16.",
     },
     OptionInfo {
         name: "threads",

@@ -1,6 +1,6 @@
 // A libcuda.so.1 for machines without a GPU: the calls that the CUDA executor makes, with the real kernels run by the emulator. Device
 // memory is host memory that starts as NaN. Steered by the environment:
-//   SSMOESR_EMULATED       nodevice, stub, old (a driver before 12.0), unknown (a GPU older than every image)
+//   SSMOESR_EMULATED       nodevice, stub, old (a driver before 12.0), unknown (a GPU older than every image), turing
 //   SSMOESR_EMULATED_FAIL  name:n:code  the n-th call of that name gives that code, 0: each
 //   SSMOESR_EMULATED_TRACE file that gets one line per call
 #define SSMOESR_EMULATED
@@ -25,6 +25,9 @@ struct Function {
 Function functions[] = {
     {"conv", conv, false},
     {"conv_grouped", conv_grouped, false},
+    {"conv_exact", conv_exact, true},
+    {"conv_bf16", conv_bf16, true},
+    {"conv_f16", conv_f16, true},
     {"group_norm", group_norm, true},
     {"channel_norm", channel_norm, false},
     {"batch_norm", batch_norm, false},
@@ -137,8 +140,8 @@ API cuDeviceGet(int *d, int i) { return *d = i, i == 0 ? OK : 101; }
 API cuDeviceGetName(char *s, int n, int) { return snprintf(s, n, "emulated GPU"), OK; }
 API cuDeviceGetAttribute(int *v, int which, int) {
   // Compute capability.
-  if (which == 75) return *v = mode("unknown") ? 2 : 9, OK;
-  if (which == 76) return *v = 0, OK;
+  if (which == 75) return *v = mode("unknown") ? 2 : mode("turing") ? 7 : 9, OK;
+  if (which == 76) return *v = mode("turing") ? 5 : 0, OK;
   return INVALID_VALUE;
 }
 API cuDevicePrimaryCtxRetain(void **c, int) { return *c = &the_context, call("cuDevicePrimaryCtxRetain"); }

@@ -1,4 +1,4 @@
-// Runs the kernels on the CPU: a fibre per thread where a kernel has barriers, blocks one after the other. Every access goes through
+// Runs the kernels on the CPU: a fibre per thread where threads of a block work together, blocks one after the other. Every access goes through
 // load and store, which know the allocations and who touched which value last: what lies outside, what nobody wrote, and what two
 // threads of a launch (or of a barrier interval, in shared memory) touch without order is a fault. Not shown: timing, and what
 // registers a real compiler needs.
@@ -34,11 +34,17 @@ struct Memory {
   }
 };
 
+// What a fibre waits for: all threads of its block, or of its warp.
+enum Wait { RUNS, BLOCK, WARP };
+constexpr int LANES = 32;
+
 struct Fibre {
   ucontext_t context;
   jmp_buf place;
   std::vector<char> stack;
-  bool started = false, done = false, waits = false;
+  bool started = false, done = false;
+  Wait waits = RUNS;
+  int products = 0;
 };
 
 inline std::map<uintptr_t, std::unique_ptr<Memory>> allocations;
@@ -120,7 +126,10 @@ inline void run_block() {
     makecontext(&f->context, entry, 0);
     fibres.push_back(std::move(f));
   }
-  for (int t = 0; t < block_threads; t++) fibres[t]->done = fibres[t]->waits = false;
+  for (int t = 0; t < block_threads; t++) {
+    fibres[t]->done = false;
+    fibres[t]->waits = RUNS;
+  }
   for (;;) {
     int done = 0, waits = 0;
     // Backwards every other time: an order that nobody promised must not matter.
@@ -128,16 +137,25 @@ inline void run_block() {
       const int t = interval & 1 ? block_threads - 1 - k : k;
       if (!fibres[t]->done && !fibres[t]->waits) enter(t);
     }
-    for (int t = 0; t < block_threads; t++) done += fibres[t]->done, waits += fibres[t]->waits;
+    bool together = false;
+    for (int first = 0; first < block_threads; first += LANES) {
+      int lanes = 0;
+      for (int t = first; t < first + LANES && t < block_threads; t++) lanes += fibres[t]->waits == WARP;
+      if (lanes != LANES) continue;
+      for (int t = first; t < first + LANES; t++) fibres[t]->waits = RUNS;
+      together = true;
+    }
+    if (together) continue;
+    for (int t = 0; t < block_threads; t++) done += fibres[t]->done, waits += fibres[t]->waits == BLOCK;
     if (done == block_threads) return;
     if (waits != block_threads) {
-      fail("a barrier that not all threads reach");
+      fail("a barrier, or a product of a warp, that not all threads reach");
       // Their stacks are in the middle of the kernel: never used again.
       fibres.clear();
       return;
     }
     interval++;
-    for (int t = 0; t < block_threads; t++) fibres[t]->waits = false;
+    for (int t = 0; t < block_threads; t++) fibres[t]->waits = RUNS;
   }
 }
 
@@ -167,6 +185,8 @@ inline std::string run(const std::string &name, bool barriers, unsigned gx, unsi
 
 #define KERNEL static void
 #define INLINE static inline
+#define INLINE_MEMBER inline
+#define HAS_MMA 1
 #define LOWEST (-INFINITY)
 INLINE int thread_id() { return emulator::thread; }
 INLINE int threads() { return emulator::block_threads; }
@@ -174,7 +194,7 @@ INLINE Index block_x() { return emulator::bx; }
 INLINE Index block_y() { return emulator::by; }
 INLINE void barrier() {
   if (!emulator::fibred) return emulator::fail("a barrier in a kernel that is listed without");
-  emulator::fibres[emulator::thread]->waits = true;
+  emulator::fibres[emulator::thread]->waits = emulator::BLOCK;
   emulator::leave();
 }
 INLINE float *shared_memory() { return (float *)emulator::shared->values.data(); }
@@ -198,4 +218,80 @@ INLINE void shared_store(float *p, Index i, float v) {
   if (emulator::shared->holds(p + i))
     return emulator::write(*emulator::shared, p + i, v, emulator::interval, emulator::thread);
   emulator::fail("writes outside of shared memory");
+}
+
+INLINE bool by_four(const float *p, Index i) {
+  if ((uintptr_t)(p + i) % 16 == 0) return true;
+  emulator::fail("four values that do not begin at a multiple of four");
+  return false;
+}
+INLINE Four load4(const float *p, Index i) {
+  by_four(p, i);
+  return {{load(p, i), load(p, i + 1), load(p, i + 2), load(p, i + 3)}};
+}
+INLINE Four shared_load4(const float *p, Index i) {
+  by_four(p, i);
+  return {{shared_load(p, i), shared_load(p, i + 1), shared_load(p, i + 2), shared_load(p, i + 3)}};
+}
+INLINE void shared_store4(float *p, Index i, const Four &f) {
+  by_four(p, i);
+  for (int k = 0; k < 4; k++) shared_store(p, i + k, f.v[k]);
+}
+INLINE float as_float(unsigned v) {
+  float f;
+  return memcpy(&f, &v, 4), f;
+}
+INLINE unsigned as_bits(float v) {
+  unsigned bits;
+  return memcpy(&bits, &v, 4), bits;
+}
+
+// To the nearest, ties to even, as the device rounds.
+INLINE unsigned brain_bits(float v) {
+  const unsigned bits = as_bits(v);
+  return v != v ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+INLINE unsigned half_bits(float v) {
+  const unsigned bits = as_bits(v), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+  if (v != v) return 0x7fff;
+  if (size >= 0x477ff000) return sign | 0x7c00;
+  if (size < 0x38800000) return sign | (unsigned)nearbyintf(as_float(size) * 16777216.f);
+  return sign | (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13;
+}
+INLINE float of_half(unsigned bits) {
+  const float sign = bits & 0x8000 ? -1.f : 1.f;
+  const int power = bits >> 10 & 31, rest = bits & 0x3ff;
+  if (power == 31) return rest ? NAN : sign * INFINITY;
+  return sign * (power ? ldexpf((float)(rest + 1024), power - 25) : ldexpf((float)rest, -24));
+}
+template <bool BRAIN> INLINE unsigned two_halves(float low, float high) {
+  return BRAIN ? brain_bits(low) | brain_bits(high) << 16 : half_bits(low) | half_bits(high) << 16;
+}
+
+namespace emulator {
+// What each lane brings to a product; twice, for one lane may be a product ahead of another.
+struct Lane {
+  float a[8], b[4];
+};
+inline Lane lanes[2][1024];
+}  // namespace emulator
+
+template <bool BRAIN> INLINE void mma(float *sum, const unsigned *a, const unsigned *b) {
+  using namespace emulator;
+  if (!fibred) return fail("a product in a kernel that is listed without");
+  Fibre &fibre = *fibres[thread];
+  Lane *all = lanes[fibre.products++ & 1], &own = all[thread];
+  auto value = [](unsigned bits) { return BRAIN ? as_float((bits & 0xffff) << 16) : of_half(bits & 0xffff); };
+  for (int r = 0; r < 4; r++) own.a[2 * r] = value(a[r]), own.a[2 * r + 1] = value(a[r] >> 16);
+  for (int r = 0; r < 2; r++) own.b[2 * r] = value(b[r]), own.b[2 * r + 1] = value(b[r] >> 16);
+  fibre.waits = WARP;
+  leave();
+  const int first = thread / LANES * LANES, group = thread % LANES / 4, pair = thread % 4;
+  for (int r = 0; r < 4; r++) {
+    const int row = group + r / 2 * 8, column = 2 * pair + r % 2;
+    for (int k = 0; k < 16; k++) {
+      const float left = all[first + row % 8 * 4 + k % 8 / 2].a[(row / 8 + k / 8 * 2) * 2 + k % 2];
+      sum[r] += left * all[first + column * 4 + k % 8 / 2].b[k / 8 * 2 + k % 2];
+    }
+  }
 }

@@ -229,7 +229,7 @@ fn tiles_shrink_where_memory_is_short() {
     let whole = enlarge(&upscaler, &input, &options);
     for (cells, works) in [(200 * 128, true), (100 * 50, false)] {
         let folder = upscaler.info.folder.clone();
-        let inner = crate::exec::executor("cpu", 1, None).unwrap();
+        let inner = crate::exec::executor("cpu", 1, None, "auto").unwrap();
         let refused = Arc::new(AtomicUsize::new(0));
         let plans = Plans::new(
             &upscaler.manifest,

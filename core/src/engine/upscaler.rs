@@ -103,6 +103,7 @@ pub(super) struct Wanted {
     pub(super) threads: u32,
     /// Highest instruction set of the CPU's kernels.
     pub(super) level: Option<String>,
+    pub(super) precision: String,
 }
 
 impl Wanted {
@@ -114,12 +115,18 @@ impl Wanted {
         let threads = environment.threads.filter(|_| options.threads == 0);
         let device = device.unwrap_or_else(|| options.device.clone());
         exec::check_precision(&device, &options.precision)?;
-        Ok(Self { device, threads: threads.unwrap_or(options.threads), level: environment.cpu })
+        Ok(Self {
+            device,
+            threads: threads.unwrap_or(options.threads),
+            level: environment.cpu,
+            // The same for every device; one name, so that those who ask for either share.
+            precision: if options.precision == "f32" { "auto".to_owned() } else { options.precision.clone() },
+        })
     }
 
     /// The executor called `name`, with the threads and kernels that are wanted.
     fn executor(&self, name: &str) -> Result<Arc<dyn Executor>> {
-        exec::executor(name, self.threads as usize, self.level.as_deref())
+        exec::executor(name, self.threads as usize, self.level.as_deref(), &self.precision)
     }
 }
 

@@ -133,15 +133,20 @@ pub fn list() -> Vec<(String, String)> {
 }
 
 /// The executor called `name`; `auto` gives a GPU where there is one that works, else the CPU. `threads` is 0 for all
-/// processors, `level` the highest instruction set for the CPU's kernels.
+/// processors, `level` the highest instruction set for the CPU's kernels, `precision` one that [`check_precision`] takes.
 ///
 /// # Errors
-/// `Device` where this build has none of that name, or the GPU cannot be used.
-pub fn executor(name: &str, threads: usize, level: Option<&str>) -> Result<Arc<dyn Executor>> {
+/// `Device` where this build has none of that name, or the GPU cannot be used; `Option` where the GPU lacks the precision.
+pub fn executor(
+    name: &str,
+    threads: usize,
+    level: Option<&str>,
+    precision: &str,
+) -> Result<Arc<dyn Executor>> {
     let cpu = || Arc::new(cpu::Cpu::new(cpu::Level::detect(level), threads));
     match name {
         #[cfg(feature = "cuda")]
-        "auto" => match cuda::Cuda::new(0) {
+        "auto" => match cuda::Cuda::new(0, precision) {
             Ok(gpu) => Ok(Arc::new(gpu)),
             Err(e) => {
                 log::info!("{e}; the CPU computes");
@@ -155,7 +160,7 @@ pub fn executor(name: &str, threads: usize, level: Option<&str>) -> Result<Arc<d
         "reference" => Ok(Arc::new(candle::Candle)),
         #[cfg(feature = "cuda")]
         _ if cuda::ordinal(name).is_some() => {
-            Ok(Arc::new(cuda::Cuda::new(cuda::ordinal(name).unwrap_or_default())?))
+            Ok(Arc::new(cuda::Cuda::new(cuda::ordinal(name).unwrap_or_default(), precision)?))
         }
         _ => Err(unknown(name)),
     }
@@ -173,11 +178,16 @@ pub fn check_name(name: &str) -> Result<()> {
     if name == "auto" || NAMES.contains(&name) { Ok(()) } else { Err(unknown(name)) }
 }
 
-/// Whether the executor called `name` has such arithmetic: `auto` or `f32`, for all there are.
+/// Whether the executor called `name` has such arithmetic: `auto` and `f32` for all, `bf16` and `f16` for GPUs. `auto` may be
+/// the CPU.
 ///
 /// # Errors
 /// `Option` for others.
 pub fn check_precision(name: &str, precision: &str) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if cuda::ordinal(name).is_some() && cuda::has_precision(precision) {
+        return Ok(());
+    }
     match precision {
         "auto" | "f32" => Ok(()),
         _ => {
@@ -196,7 +206,7 @@ pub(crate) fn all_executors() -> Vec<(String, Arc<dyn Executor>)> {
     let mut all: Vec<(String, Arc<dyn Executor>)> = Vec::new();
     #[cfg(feature = "cuda")]
     if cuda::tests::emulated() {
-        all.push(("cuda".to_owned(), executor("cuda", 0, None).unwrap()));
+        all.push(("cuda".to_owned(), executor("cuda", 0, None, "f32").unwrap()));
         return all;
     }
     for level in cpu::Level::available() {

@@ -2,9 +2,10 @@
 
 use super::*;
 
-fn picture(device: &str) -> (Frame, String) {
+fn picture(device: &str, precision: &str) -> (Frame, String) {
     let mut options = Options::default();
     options.device = device.to_owned();
+    options.precision = precision.to_owned();
     options.steps = 1;
     let upscaler = Upscaler::new(&options).unwrap();
     let out = enlarge(&upscaler, &scene(13, 9), &options);
@@ -15,9 +16,9 @@ fn picture(device: &str) -> (Frame, String) {
 #[ignore = "needs the emulated driver"]
 fn a_picture_is_that_of_the_cpu() {
     // The environment says which.
-    let (found, device) = picture("auto");
+    let (found, device) = picture("auto", "auto");
     assert_eq!(device, "cuda");
-    let (wanted, _) = picture("cpu");
+    let (wanted, _) = picture("cpu", "f32");
     let off = found.plane(0).iter().zip(wanted.plane(0)).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(off <= Some(1), "{off:?} off");
 }
@@ -25,7 +26,19 @@ fn a_picture_is_that_of_the_cpu() {
 #[test]
 #[ignore = "needs the emulated driver"]
 fn a_gpu_that_fails_is_left_for_the_cpu() {
-    let (found, device) = picture("auto");
+    let (found, device) = picture("auto", "auto");
     assert_eq!(device, "cpu");
-    assert_eq!(found.plane(0), picture("cpu").0.plane(0));
+    assert_eq!(found.plane(0), picture("cpu", "f32").0.plane(0));
+}
+
+#[test]
+#[ignore = "needs the emulated driver"]
+fn sixteen_bits_keep_the_picture() {
+    let (wanted, _) = picture("cpu", "f32");
+    for precision in ["bf16", "f16"] {
+        let (found, _) = picture("cuda", precision);
+        let near = psnr(&found, &wanted);
+        eprintln!("{precision}: {near:.1} dB");
+        assert!(near >= 45.0 && found.plane(0) != wanted.plane(0), "{precision}: {near:.1} dB");
+    }
 }

@@ -20,6 +20,8 @@ pub(super) struct Device {
     pub(super) name: &'static str,
     /// The GPU's own name.
     pub(super) gpu: String,
+    /// Compute capability times ten.
+    pub(super) capability: u32,
     handle: sys::CUdevice,
     image: &'static Image,
     /// What work needs, from the first turn on. Whoever holds the lock has the GPU for himself.
@@ -124,7 +126,16 @@ impl Device {
             0 => "cuda",
             n => Box::leak(format!("cuda:{n}").into_boxed_str()),
         };
-        Ok(Self { ordinal, name, gpu, handle, image, open: Mutex::new(None), lost: AtomicBool::new(false) })
+        Ok(Self {
+            ordinal,
+            name,
+            gpu,
+            capability,
+            handle,
+            image,
+            open: Mutex::new(None),
+            lost: AtomicBool::new(false),
+        })
     }
 
     /// Takes the context and loads the kernels.

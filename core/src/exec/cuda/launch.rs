@@ -18,6 +18,9 @@ macro_rules! kernels {
 kernels! {
     Conv "conv"
     ConvGrouped "conv_grouped"
+    ConvExact "conv_exact"
+    ConvBf16 "conv_bf16"
+    ConvF16 "conv_f16"
     GroupNorm "group_norm"
     ChannelNorm "channel_norm"
     BatchNorm "batch_norm"
@@ -40,6 +43,14 @@ kernels! {
     FilterHidden "filter_hidden"
     FilterMask "filter_mask"
     SpectrumToRows "spectrum_to_rows"
+}
+
+/// What wide convolutions multiply in; they sum in f32, and everything else is f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::exec) enum Precision {
+    F32,
+    Bf16,
+    F16,
 }
 
 /// Where a kernel's input lies.

@@ -1,7 +1,8 @@
 //! From a graph to launches: every number is known here, so that a run only adds addresses. What a kernel takes
 //! stands beside it in `kernels/`.
 
-use super::launch::{Kernel, Launch, Place};
+use super::launch::{Kernel, Launch, Place, Precision};
+use super::pack::{Blocks, DEEP, Form, OUTS, PIXELS, forms};
 use super::tables::Tables;
 use crate::error::{Error, Result};
 use crate::graph::{
@@ -18,6 +19,9 @@ pub(super) struct Program {
     /// Values in the memory of results, with the space that filters need.
     pub(super) len: usize,
     pub(super) tables: Tables,
+    /// How each weight has to lie.
+    pub(super) forms: Vec<Form>,
+    precision: Precision,
 }
 
 /// Threads of a block where each works alone.
@@ -28,7 +32,7 @@ const ROWS: usize = 65_535;
 const SHARED: usize = (48 << 10) / size_of::<f32>();
 
 /// Channels of the result that a thread of `conv` computes.
-const OUTS: usize = 4;
+const FEW_OUTS: usize = 4;
 
 /// What a launch gets besides its kernel and size.
 struct Arguments<const I: usize, const N: usize, const F: usize> {
@@ -42,7 +46,7 @@ impl Program {
     ///
     /// # Errors
     /// `Limit` where a map is beyond what a launch can cover.
-    pub(super) fn new(graph: &Graph) -> Result<Self> {
+    pub(super) fn new(graph: &Graph, precision: Precision) -> Result<Self> {
         let plan = Plan::new(graph);
         let mut program = Self {
             launches: Vec::new(),
@@ -50,6 +54,8 @@ impl Program {
             offsets: plan.offsets,
             len: plan.arena_len,
             tables: Tables::default(),
+            forms: forms(graph, precision)?,
+            precision,
         };
         let space = plan.arena_len;
         for step in &plan.steps {
@@ -235,14 +241,28 @@ impl Program {
         let [_, channels, h, w] = shape;
         let replicate = usize::from(padding.border == Border::Replicate);
         let (top, left) = (padding.top, padding.left);
+        let blocks = Blocks::of(&node.op, shape, node.shape, self.precision);
+        let wide = blocks.map_or(0, |b| b.wide());
         let arguments = Arguments {
             inputs: [from, held(weight), bias.map_or(Place::Nothing, held)],
-            n: [channels, h, w, outs, rows, cols, kernel, stride, top, left, replicate, groups, batch],
+            n: [channels, h, w, outs, rows, cols, kernel, stride, top, left, replicate, groups, batch, wide],
             f: [],
         };
-        let across = (batch * rows * cols).div_ceil(THREADS);
+        let pixels = batch * rows * cols;
+        if blocks.is_some() {
+            // Two pieces of both sides, with what separates their rows.
+            let piece = DEEP * (PIXELS + OUTS + 16);
+            let (what, shared) = match self.precision {
+                Precision::F32 => (Kernel::ConvExact, 2 * piece),
+                Precision::Bf16 => (Kernel::ConvBf16, piece),
+                Precision::F16 => (Kernel::ConvF16, piece),
+            };
+            let grid = [pixels.div_ceil(PIXELS), wide / OUTS];
+            return self.push(what, grid, (THREADS, shared), out, &arguments);
+        }
+        let across = pixels.div_ceil(THREADS);
         let (what, down) =
-            if groups == 1 { (Kernel::Conv, outs.div_ceil(OUTS)) } else { (Kernel::ConvGrouped, outs) };
+            if groups == 1 { (Kernel::Conv, outs.div_ceil(FEW_OUTS)) } else { (Kernel::ConvGrouped, outs) };
         self.push(what, [across, down], (THREADS, 0), out, &arguments)
     }
 

@@ -5,7 +5,8 @@
 use super::device::{Buffer, Replay, Turn};
 use super::launch::{Call, Launch, Place};
 use super::lower::Program;
-use super::{Arena, Shared, fresh_id, layout};
+use super::pack::Form;
+use super::{Arena, Shared, fresh_id};
 use crate::error::{Error, Result};
 use crate::exec::{Prepared, Visit, Weights, check_io, check_stop};
 use crate::graph::{Graph, Value};
@@ -17,8 +18,8 @@ pub(super) struct Loaded {
     pub(super) buffer: Buffer,
     /// Where each tensor begins.
     pub(super) offsets: Vec<usize>,
-    /// Values of all.
-    pub(super) len: usize,
+    /// How each lies.
+    pub(super) forms: Vec<Form>,
     pub(super) id: u64,
 }
 
@@ -27,8 +28,6 @@ pub(super) struct Plan {
     graph: Arc<Graph>,
     program: Program,
     tables: Buffer,
-    /// Where weights must lie, and how many values all take.
-    layout: (Vec<usize>, usize),
     shared: Arc<Shared>,
     /// Launches recorded for the memory of results and the weights of those numbers; nothing after the first run.
     recorded: Vec<((u64, u64), Option<Replay>)>,
@@ -39,8 +38,7 @@ const MAX_RECORDED: usize = 8;
 
 impl Plan {
     pub(super) fn new(graph: Arc<Graph>, program: Program, tables: Buffer, shared: Arc<Shared>) -> Self {
-        let layout = layout(&graph);
-        Self { graph, program, tables, layout, shared, recorded: Vec::new() }
+        Self { graph, program, tables, shared, recorded: Vec::new() }
     }
 
     fn place(&self, v: Value) -> Result<usize> {
@@ -136,7 +134,7 @@ impl Prepared for Plan {
         let shared = Arc::clone(&self.shared);
         let weights = weights
             .downcast_ref::<Loaded>()
-            .filter(|w| w.offsets == self.layout.0 && w.len == self.layout.1 && w.buffer.is_on(shared.device))
+            .filter(|w| w.forms == self.program.forms && w.buffer.is_on(shared.device))
             .ok_or_else(|| Error::internal("weights of another graph or executor"))?;
         check_stop(stop)?;
         let turn = shared.device.turn()?;

@@ -6,7 +6,7 @@ use crate::error::ErrorKind;
 use crate::exec::naive::Naive;
 use crate::exec::tests::{Random, inputs, nmse, run, weights};
 use crate::graph::cases::{Case, cases};
-use crate::graph::{Border, Builder};
+use crate::graph::{Border, Builder, Padding};
 use crate::weights::MemoryWeights;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,6 +104,89 @@ fn pictures_are_those_of_the_cpu() {
 }
 
 #[test]
+fn wide_convolutions_agree_in_every_precision() {
+    on_driver(&[&own("wide_convolutions")], &[]);
+}
+
+/// 16-bit values given, products are exact: the sums differ by f32's rounding alone, whatever the precision.
+#[test]
+#[ignore = "run on the emulated driver by wide_convolutions_agree_in_every_precision"]
+fn wide_convolutions() {
+    let same = |n| Padding::same(n, Border::Zero);
+    let corner = Padding { top: 0, left: 0, bottom: 1, right: 1, border: Border::Zero };
+    // Map, channels of the result, kernel, step, border: whole blocks, one more, one less.
+    let all = [
+        ([1, 16, 3, 5], 16, 3, 1, same(1)),
+        ([2, 17, 9, 8], 70, 3, 1, Padding::same(1, Border::Replicate)),
+        ([1, 33, 12, 13], 64, 3, 2, corner),
+        ([3, 20, 1, 1], 130, 1, 1, Padding::NONE),
+        ([1, 48, 11, 13], 65, 5, 1, same(2)),
+        ([1, 2, 16, 8], 63, 3, 1, same(1)),
+        ([2, 64, 8, 16], 128, 1, 1, Padding::NONE),
+    ];
+    type Round = fn(f32) -> f32;
+    let precisions: [(&str, launch::Kernel, Round); 3] = [
+        ("f32", launch::Kernel::ConvExact, |v| v),
+        ("bf16", launch::Kernel::ConvBf16, |v| half::bf16::from_f32(v).to_f32()),
+        ("f16", launch::Kernel::ConvF16, |v| half::f16::from_f32(v).to_f32()),
+    ];
+    for (precision, kernel, round) in precisions {
+        let device = Cuda::new(0, precision).unwrap();
+        for (shape, outs, side, stride, padding) in all {
+            let mut g = Builder::new();
+            let x = g.input("x", shape).unwrap();
+            let out = g.conv("c", x, outs, side, stride, padding).unwrap();
+            let name = format!("{precision} {shape:?} to {outs} by {side}");
+            let graph = g.finish(&[out]);
+            let program = Program::new(&graph, device.shared.precision).unwrap();
+            assert!(program.launches.len() == 1 && program.launches[0].kernel == kernel, "{name}");
+            let case = Case { name, limit: 1e-11, inputs: vec![crate::graph::cases::Data::Real], graph };
+            let random = &mut Random(5);
+            let (made, mut inputs) = (weights(&case.graph, random), inputs(&case, random));
+            inputs[0].iter_mut().for_each(|v| *v = round(*v));
+            let mut rounded = MemoryWeights::new();
+            for w in &case.graph.weights {
+                let mut values = made.read_f32(&w.name, &w.shape).unwrap();
+                if w.name.ends_with(".weight") {
+                    values.iter_mut().for_each(|v| *v = round(*v));
+                }
+                rounded.insert(w.name.clone(), &w.shape, values).unwrap();
+            }
+            let wanted = run(&Naive, &case, &rounded, &inputs);
+            let error = nmse(&try_run(&device, &case, &rounded, &inputs).unwrap(), &wanted);
+            assert!(error <= case.limit, "{}: {error:.1e}", case.name);
+        }
+    }
+}
+
+#[test]
+fn halves_are_packed_in_pairs() {
+    let values: Vec<f32> = (0..16 * 17).map(|i| (i as f32 - 100.0) * 0.37).collect();
+    for (precision, of) in [
+        (Precision::Bf16, (|v: u16| half::bf16::from_bits(v).to_f32()) as fn(u16) -> f32),
+        (Precision::F16, |v| half::f16::from_bits(v).to_f32()),
+    ] {
+        let blocks = pack::Blocks { outs: 16, channels: 17, taps: 1, precision };
+        let form = Form::Blocks(blocks);
+        let packed = form.make(values.clone());
+        assert_eq!(packed.len(), form.len());
+        for (i, word) in packed.iter().enumerate() {
+            let (row, o) = (i / pack::OUTS, i % pack::OUTS);
+            let halves = [word.to_bits() as u16, (word.to_bits() >> 16) as u16].map(of);
+            for (c, found) in [2 * row, 2 * row + 1].into_iter().zip(halves) {
+                let wanted = if o < 16 && c < 17 { values[o * 17 + c] } else { 0.0 };
+                assert!((found - wanted).abs() <= wanted.abs() / 256.0, "{c} {o}: {found} {wanted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sixteen_bits_keep_the_picture() {
+    on_driver(&["engine::tests::gpu::sixteen_bits_keep_the_picture"], &[]);
+}
+
+#[test]
 fn a_gpu_that_fails_is_left_for_the_cpu() {
     let test = ["engine::tests::gpu::a_gpu_that_fails_is_left_for_the_cpu"];
     // Lost in the middle of a network; no memory for the results; a context that is not to be had.
@@ -167,7 +250,7 @@ fn each_call_that_fails_is_an_error_and_leaves_nothing() {
         ("cuDeviceGetCount", 1),
         ("cuDevicePrimaryCtxRetain", 1),
         ("cuModuleLoadData", 1),
-        ("cuModuleGetFunction", 24),
+        ("cuModuleGetFunction", 27),
         ("cuStreamCreate", 1),
         ("cuMemAlloc", 3),
         ("cuMemcpyHtoDAsync", 12),
@@ -195,23 +278,23 @@ fn each_call_that_fails_is_an_error_and_leaves_nothing() {
 #[test]
 #[ignore = "run on the emulated driver by each_call_that_fails_is_an_error_and_leaves_nothing"]
 fn one_failure() {
-    let first = Cuda::new(0).and_then(|device| right(&device, 1));
+    let first = Cuda::new(0, "f32").and_then(|device| right(&device, 1));
     let e = first.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Limit, "{e}");
     let text = e.to_string();
     assert!(text.starts_with("cuda: the GPU is out of memory (") && text.contains("device=cpu"), "{text}");
-    let device = Cuda::new(0).unwrap();
+    let device = Cuda::new(0, "f32").unwrap();
     let before = device.free().unwrap();
     right(&device, 2).unwrap();
     drop(device);
-    let device = Cuda::new(0).unwrap();
+    let device = Cuda::new(0, "f32").unwrap();
     assert_eq!(device.free().unwrap(), before, "memory was lost");
 }
 
 #[test]
 #[ignore = "run on the emulated driver by each_call_that_fails_is_an_error_and_leaves_nothing"]
 fn no_failure() {
-    right(&Cuda::new(0).unwrap(), 1).unwrap();
+    right(&Cuda::new(0, "f32").unwrap(), 1).unwrap();
 }
 
 #[test]
@@ -225,14 +308,14 @@ fn a_lost_gpu_stays_lost_and_says_so() {
 #[test]
 #[ignore = "run on the emulated driver by a_lost_gpu_stays_lost_and_says_so"]
 fn lost() {
-    let device = Cuda::new(0).unwrap();
+    let device = Cuda::new(0, "f32").unwrap();
     for _ in 0..2 {
         let e = right(&device, 1).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Device);
         assert!(e.to_string().starts_with("cuda: the GPU was lost for this process"), "{e}");
     }
-    assert!(Cuda::new(0).is_err() && device.free().is_none());
-    assert_eq!(crate::exec::executor("auto", 1, None).unwrap().name(), "cpu");
+    assert!(Cuda::new(0, "f32").is_err() && device.free().is_none());
+    assert_eq!(crate::exec::executor("auto", 1, None, "auto").unwrap().name(), "cpu");
 }
 
 #[test]
@@ -257,12 +340,28 @@ fn what_cannot_be_used_is_told_and_left_for_the_cpu() {
 #[ignore = "run on the emulated driver by what_cannot_be_used_is_told_and_left_for_the_cpu"]
 fn unusable() {
     let wanted = format!("cuda: {}", std::env::var("SSMOESR_TEST_TEXT").unwrap());
-    let e = crate::exec::executor("cuda", 1, None).err().unwrap();
+    let e = crate::exec::executor("cuda", 1, None, "auto").err().unwrap();
     assert_eq!(e.kind(), ErrorKind::Device);
     assert!(e.to_string().starts_with(&wanted), "{e}");
-    assert_eq!(crate::exec::executor("auto", 1, None).unwrap().name(), "cpu");
+    assert_eq!(crate::exec::executor("auto", 1, None, "auto").unwrap().name(), "cpu");
     let all = crate::exec::list();
     assert!(all.iter().any(|(n, text)| n.starts_with("cuda") && text.contains(&wanted)), "{all:?}");
+}
+
+#[test]
+fn an_old_gpu_lacks_sixteen_bits() {
+    on_driver(&[&own("old_gpu")], &[("SSMOESR_EMULATED", "turing")]);
+}
+
+#[test]
+#[ignore = "run on the emulated driver by an_old_gpu_lacks_sixteen_bits"]
+fn old_gpu() {
+    right(&Cuda::new(0, "f32").unwrap(), 1).unwrap();
+    for name in ["bf16", "f16"] {
+        let e = Cuda::new(0, name).err().unwrap();
+        assert_eq!(e.kind(), ErrorKind::Option);
+        assert!(e.to_string().contains("(compute capability 7.5) computes in f32 only"), "{e}");
+    }
 }
 
 #[test]
@@ -276,11 +375,11 @@ fn names_find_their_gpu() {
 #[ignore = "run on the emulated driver by names_find_their_gpu"]
 fn one_gpu() {
     for name in ["auto", "cuda", "cuda:0"] {
-        assert_eq!(crate::exec::executor(name, 1, None).unwrap().name(), "cuda");
+        assert_eq!(crate::exec::executor(name, 1, None, "auto").unwrap().name(), "cuda");
     }
-    let e = crate::exec::executor("cuda:1", 1, None).err().unwrap();
+    let e = crate::exec::executor("cuda:1", 1, None, "auto").err().unwrap();
     assert!(e.to_string().contains("there is no GPU 1; the driver finds 1"), "{e}");
-    assert_eq!(list(), [("cuda".to_owned(), "emulated GPU, f32".to_owned())]);
+    assert_eq!(list(), [("cuda".to_owned(), "emulated GPU".to_owned())]);
 }
 
 #[test]
@@ -291,14 +390,14 @@ fn threads_share_a_gpu() {
 #[test]
 #[ignore = "run on the emulated driver by threads_share_a_gpu"]
 fn four_threads() {
-    let device = Cuda::new(0).unwrap();
+    let device = Cuda::new(0, "f32").unwrap();
     let free = device.free().unwrap();
     std::thread::scope(|s| {
         for seed in 0..4 {
             let device = &device;
             // One executor for two, one each for the others.
             s.spawn(move || {
-                let own = Cuda::new(0).unwrap();
+                let own = Cuda::new(0, "f32").unwrap();
                 for _ in 0..5 {
                     right(if seed < 2 { device } else { &own }, seed).unwrap();
                 }
@@ -306,7 +405,7 @@ fn four_threads() {
         }
     });
     drop(device);
-    assert_eq!(Cuda::new(0).unwrap().free().unwrap(), free, "memory was lost");
+    assert_eq!(Cuda::new(0, "f32").unwrap().free().unwrap(), free, "memory was lost");
 }
 
 /// What reaches the driver is what the program says, in its order: once started, once recorded.
@@ -320,9 +419,9 @@ fn the_driver_sees_the_plan() {
 #[test]
 #[ignore = "run on the emulated driver by the_driver_sees_the_plan"]
 fn traced() {
-    right(&Cuda::new(0).unwrap(), 1).unwrap();
+    right(&Cuda::new(0, "f32").unwrap(), 1).unwrap();
     let trace = std::fs::read_to_string(std::env::var("SSMOESR_EMULATED_TRACE").unwrap()).unwrap();
-    let program = Program::new(&small().graph).unwrap();
+    let program = Program::new(&small().graph, Precision::F32).unwrap();
     let mut planned = String::new();
     for captured in ["", ", captured"] {
         for l in &program.launches {
@@ -343,7 +442,7 @@ fn traced() {
 #[test]
 fn every_node_of_every_case_is_launched() {
     for case in cases() {
-        let program = Program::new(&case.graph).unwrap();
+        let program = Program::new(&case.graph, Precision::F32).unwrap();
         let mut from = 0;
         for &(v, to) in &program.steps {
             let input = case.graph.nodes[v.index()].op == crate::graph::Op::Input;
