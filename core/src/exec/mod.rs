@@ -143,6 +143,7 @@ pub fn executor(
     level: Option<&str>,
     precision: &str,
 ) -> Result<Arc<dyn Executor>> {
+    check_precision(name, precision)?;
     let cpu = || Arc::new(cpu::Cpu::new(cpu::Level::detect(level), threads));
     match name {
         #[cfg(feature = "cuda")]
@@ -200,12 +201,12 @@ fn unknown(name: &str) -> Error {
     Error::device(format!("device `{name}` is not in this build; there are: auto, {}", NAMES.join(", ")))
 }
 
-/// Every executor of this build, the CPU's once per instruction set of this machine; on the emulated driver the GPU's alone.
+/// Every executor of this build, the CPU's once per instruction set of this machine; where tests are for a GPU, that alone.
 #[cfg(test)]
 pub(crate) fn all_executors() -> Vec<(String, Arc<dyn Executor>)> {
     let mut all: Vec<(String, Arc<dyn Executor>)> = Vec::new();
     #[cfg(feature = "cuda")]
-    if cuda::tests::emulated() {
+    if cuda::tests::on_gpu() {
         all.push(("cuda".to_owned(), executor("cuda", 0, None, "f32").unwrap()));
         return all;
     }

@@ -18,6 +18,11 @@ pub(crate) fn emulated() -> bool {
     std::env::var_os("SSMOESR_TEST_EMULATED").is_some()
 }
 
+/// Whether tests that compare executors are to do so with the GPU that the driver finds.
+pub(crate) fn on_gpu() -> bool {
+    emulated() || std::env::var_os("SSMOESR_TEST_GPU").is_some()
+}
+
 /// The folder of the emulated driver, which is built first; nothing where there is no compiler.
 fn driver() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
