@@ -13,12 +13,13 @@ PARTS ?=
 CUDA ?=
 NVRTC = $(if $(CUDA),SSMOESR_NVRTC=$$(scripts/cuda-toolchain.sh) && export SSMOESR_NVRTC && )
 
-.PHONY: help demo test test-cuda test-gimp3 test-training fuzz check fmt clippy doc deny build install install-gimp uninstall
+.PHONY: help demo test test-cuda gpu-proof test-gimp3 test-training fuzz check fmt clippy doc deny build install install-gimp uninstall
 
 help:
 	@echo 'make demo [IN=clip.mp4] [FRAMES=24] [SCALE=4]   enlarge a clip into out/'
 	@echo 'make test                                       build and run every test'
 	@echo 'make test-cuda                                  the device cuda on an emulated GPU'
+	@echo 'make gpu-proof                                  a folder that proves the device cuda on a machine with a GPU'
 	@echo 'make test-gimp3                                 the GIMP plug-in in GIMP 3.0 and 3.2 (root; makes two Debian systems)'
 	@echo 'make check                                      formatting, clippy, documentation, cargo deny'
 	@echo 'make test-training                              the tests of the training code (PyTorch)'
@@ -54,6 +55,10 @@ test:
 test-cuda:
 	@scripts/setup.sh build test
 	@scripts/test-cuda.sh
+
+gpu-proof:
+	@scripts/setup.sh build test
+	@scripts/gpu-proof.sh
 
 test-gimp3:
 	@scripts/setup.sh test gimp3

@@ -35,15 +35,7 @@ ssmoesr=$target/debug/ssmoesr
 linked=$(ldd "$ssmoesr" | grep -Eio 'lib(cuda|cudart|nvrtc|cublas|cudnn|cufft|curand)[^ ]*' || true)
 [ -z "$linked" ] || fail "the command links $linked"
 
-# A grey picture of 12 x 9.
-/usr/bin/python3 - "$room/small.png" <<-'END'
-	import struct, sys, zlib
-	rows = b"".join(b"\0" + bytes(i * i % 256 for i in range(12 * y, 12 * y + 12)) for y in range(9))
-	chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-	head = struct.pack(">IIBBBBB", 12, 9, 8, 0, 0, 0, 0)
-	with open(sys.argv[1], "wb") as file:
-	    file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-END
+/usr/bin/python3 tests/cuda/picture.py "$room/small.png" 12 9
 upscale() { "$ssmoesr" upscale -q --steps 1 "${@:2}" "$room/small.png" "$1"; }
 upscale "$room/cpu.png" --device cpu
 if [ -e /dev/nvidiactl ]; then

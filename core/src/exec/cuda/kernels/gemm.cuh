@@ -37,14 +37,19 @@ INLINE Index under(const Call &p, const Pixel &q, int ky, int kx) {
 }
 
 INLINE float channel(const Call &p, Index place, Index c) {
-  return place >= 0 && c < p.n[0] ? load(p.in[0], place + c * p.n[1] * p.n[2]) : 0.f;
+  return place >= 0 && c < p.n[0] ? load(p.in[0], place + c * (p.n[1] * p.n[2])) : 0.f;
 }
 
-INLINE void finish(const Call &p, Index at, Index o, float sum) {
-  const Index O = p.n[3], plane = p.n[4] * p.n[5];
-  if (at >= p.n[12] * plane || o >= O) return;
-  if (p.in[2]) sum += load(p.in[2], o);
-  store(p.out, (at / plane * O + o) * plane + at % plane, sum);
+// Place of the first channel of a pixel of the result; negative where there is no such pixel.
+INLINE Index target(const Call &p, Index at) {
+  const Index plane = p.n[4] * p.n[5];
+  return at < p.n[12] * plane ? at / plane * p.n[3] * plane + at % plane : -1;
+}
+
+INLINE float bias(const Call &p, Index o) { return p.in[2] && o < p.n[3] ? load(p.in[2], o) : 0.f; }
+
+INLINE void finish(const Call &p, Index place, Index o, float sum) {
+  if (place >= 0 && o < p.n[3]) store(p.out, place + o * (p.n[4] * p.n[5]), sum);
 }
 
 // The walk over taps and pieces. Work::fetch reads a piece into registers, keep puts it into shared memory, multiply uses it.
@@ -115,11 +120,16 @@ KERNEL conv_exact(Call p) {
   work.memory = shared_memory();
   work.q = pixel(p, block_x() * PIXELS + t % PIXELS);
   walk(p, work);
+  const Index o = block_y() * OUTS + t / 16 * 4;
+  float add[4];
 #pragma unroll
-  for (int i = 0; i < 8; i++)
+  for (int j = 0; j < 4; j++) add[j] = bias(p, o + j);
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-      finish(p, block_x() * PIXELS + t % 16 + 16 * i, block_y() * OUTS + t / 16 * 4 + j, work.sum[i][j]);
+  for (int i = 0; i < 8; i++) {
+    const Index place = target(p, block_x() * PIXELS + t % 16 + 16 * i);
+#pragma unroll
+    for (int j = 0; j < 4; j++) finish(p, place, o + j, work.sum[i][j] + add[j]);
+  }
 }
 
 #if HAS_MMA
@@ -178,12 +188,21 @@ template <bool BRAIN> INLINE void conv_halves(const Call &p) {
   work.q = pixel(p, block_x() * PIXELS + t % PIXELS);
   walk(p, work);
   const Index first = block_x() * PIXELS + t / 32 % 4 * 32 + group, o = block_y() * OUTS + t / 128 * 32 + 2 * pair;
+  float add[4][2];
+#pragma unroll
+  for (int n = 0; n < 4; n++)
+#pragma unroll
+    for (int r = 0; r < 2; r++) add[n][r] = bias(p, o + n * 8 + r);
 #pragma unroll
   for (int m = 0; m < 2; m++)
 #pragma unroll
-    for (int n = 0; n < 4; n++)
+    for (int half = 0; half < 2; half++) {
+      const Index place = target(p, first + m * 16 + half * 8);
 #pragma unroll
-      for (int r = 0; r < 4; r++) finish(p, first + m * 16 + r / 2 * 8, o + n * 8 + r % 2, work.sum[m][n][r]);
+      for (int n = 0; n < 4; n++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) finish(p, place, o + n * 8 + r, work.sum[m][n][2 * half + r] + add[n][r]);
+    }
 }
 #endif
 
