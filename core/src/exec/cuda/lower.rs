@@ -1,20 +1,19 @@
 //! From a graph to launches: every number is known here, so that a run only adds addresses. What a kernel takes
 //! stands beside it in `kernels/`.
 
+use super::fuse::{Pass, Passes};
 use super::launch::{Kernel, Launch, Place, Precision};
 use super::pack::{Blocks, DEEP, Form, OUTS, PIXELS, forms};
 use super::tables::Tables;
 use crate::error::{Error, Result};
-use crate::graph::{
-    Activation, Border, ChannelNorm, Graph, Node, Op, Plan, QkvLayout, Shape, Value, WeightId,
-};
+use crate::graph::{Activation, Border, ChannelNorm, Graph, Node, Op, QkvLayout, Shape, Value, WeightId};
 
 /// A graph as launches over one memory.
 pub(super) struct Program {
     pub(super) launches: Vec<Launch>,
-    /// Each node that runs, in order, and the number of launches up to its end.
+    /// Each node whose result is stored, in order, and the number of launches up to its end.
     pub(super) steps: Vec<(Value, usize)>,
-    /// Place of each node's result in the memory of results.
+    /// Place of each stored result in the memory of results.
     pub(super) offsets: Vec<Option<usize>>,
     /// Values in the memory of results, with the space that filters need.
     pub(super) len: usize,
@@ -34,6 +33,14 @@ const SHARED: usize = (48 << 10) / size_of::<f32>();
 /// Channels of the result that a thread of `conv` computes.
 const FEW_OUTS: usize = 4;
 
+/// Where a launch holds what follows in the same pass: number and slope of the function, the map that is added, the factors of the
+/// convolution and of that map.
+const FUNCTION: usize = 14;
+const SLOPE: usize = 1;
+const SUM: usize = 3;
+const OWN: usize = 2;
+const OF_MAP: usize = 3;
+
 /// What a launch gets besides its kernel and size.
 struct Arguments<const I: usize, const N: usize, const F: usize> {
     inputs: [Place; I],
@@ -47,23 +54,40 @@ impl Program {
     /// # Errors
     /// `Limit` where a map is beyond what a launch can cover.
     pub(super) fn new(graph: &Graph, precision: Precision) -> Result<Self> {
-        let plan = Plan::new(graph);
+        let Passes { passes, offsets, len } = Passes::of(graph);
         let mut program = Self {
             launches: Vec::new(),
             steps: Vec::new(),
-            offsets: plan.offsets,
-            len: plan.arena_len,
+            offsets,
+            len,
             tables: Tables::default(),
             forms: forms(graph, precision)?,
             precision,
         };
-        let space = plan.arena_len;
-        for step in &plan.steps {
-            let node = &graph.nodes[step.node.index()];
-            program.node(graph, node, program.place(step.node)?, space)?;
-            program.steps.push((step.node, program.launches.len()));
+        for pass in &passes {
+            let node = &graph.nodes[pass.node.index()];
+            program.node(graph, node, program.place(pass.last)?, pass.space)?;
+            program.follow(pass)?;
+            program.steps.push((pass.last, program.launches.len()));
         }
         Ok(program)
+    }
+
+    /// What follows the last launch in the same pass.
+    fn follow(&mut self, pass: &Pass) -> Result<()> {
+        let sum = match pass.sum {
+            Some((v, of_map, own)) => Some((Place::Arena(self.place(v)?), of_map, own)),
+            None => None,
+        };
+        if let (Some(launch), Some(act)) = (self.launches.last_mut(), pass.act) {
+            let (number, slope) = function(act);
+            (launch.n[FUNCTION], launch.f[SLOPE]) = (number, slope);
+        }
+        if let (Some(launch), Some((map, of_map, own))) = (self.launches.last_mut(), sum) {
+            launch.inputs[SUM] = map;
+            (launch.f[OWN], launch.f[OF_MAP]) = (own, of_map);
+        }
+        Ok(())
     }
 
     fn place(&self, v: Value) -> Result<usize> {
@@ -113,7 +137,7 @@ impl Program {
     }
 
     /// The launches of one node; `space` is where filters may keep what they need on the way.
-    fn node(&mut self, graph: &Graph, node: &Node, out: usize, space: usize) -> Result<()> {
+    fn node(&mut self, graph: &Graph, node: &Node, out: usize, space: [usize; 2]) -> Result<()> {
         let mut inputs = Vec::new();
         for &v in &node.inputs {
             inputs.push((Place::Arena(self.place(v)?), graph.shape(v)));
@@ -148,13 +172,17 @@ impl Program {
                 self.each(Kernel::BatchNorm, count, out, &arguments)
             }
             Op::Activation(f) => {
-                let (number, slope) = match f {
-                    Activation::Silu => (0, 0.0),
-                    Activation::GeluErf => (1, 0.0),
-                    Activation::LeakyRelu(slope) => (2, slope),
-                };
-                let arguments = Arguments { inputs: [input(0)?.0], n: [count, number], f: [slope] };
-                self.each(Kernel::Activation, count, out, &arguments)
+                self.each(
+                    Kernel::Activation,
+                    count,
+                    out,
+                    &Arguments { inputs: [input(0)?.0], n: [count], f: [] },
+                )?;
+                let (number, slope) = function(f);
+                if let Some(launch) = self.launches.last_mut() {
+                    (launch.n[FUNCTION], launch.f[SLOPE]) = (number, slope);
+                }
+                Ok(())
             }
             Op::Add { scale } => {
                 let (b, shape) = input(1)?;
@@ -288,7 +316,7 @@ impl Program {
 
     /// Rows to bins, bins down the columns, the two layers, and back. Three spectra on the way; the third needs the
     /// place of the first, which is not read any more then.
-    fn filter(&mut self, node: &Node, from: Place, out: usize, space: usize) -> Result<()> {
+    fn filter(&mut self, node: &Node, from: Place, out: usize, [first, second]: [usize; 2]) -> Result<()> {
         let Op::FrequencyFilter { window, blocks, hidden_factor, weights, leaky_slope, softshrink, bounded } =
             node.op
         else {
@@ -300,9 +328,6 @@ impl Program {
         let (plane, of_block) = (h * row, channels / blocks);
         let bins = batch * channels * plane;
         let hidden = bins * hidden_factor;
-        let first = space;
-        let second = first + 2 * hidden.max(bins);
-        self.len = self.len.max(second + 2 * bins);
         let (across, along) = (Place::Table(self.tables.turns(tw)), Place::Table(self.tables.turns(th)));
         let ortho = 1.0 / ((th * tw) as f32).sqrt();
         let (one, two) = (Place::Arena(first), Place::Arena(second));
@@ -323,6 +348,15 @@ impl Program {
         let count = elements(node.shape);
         let arguments = Arguments { inputs: [one, across], n: [count, w, tw], f: [] };
         self.each(Kernel::SpectrumToRows, count, out, &arguments)
+    }
+}
+
+/// Number and slope of a function as kernels know it.
+fn function(f: Activation) -> (i64, f32) {
+    match f {
+        Activation::Silu => (1, 0.0),
+        Activation::GeluErf => (2, 0.0),
+        Activation::LeakyRelu(slope) => (3, slope),
     }
 }
 

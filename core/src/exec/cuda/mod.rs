@@ -5,6 +5,7 @@
 
 mod device;
 mod fault;
+mod fuse;
 mod images;
 mod launch;
 mod lower;

@@ -1,6 +1,13 @@
 // Convolutions.
 #pragma once
 
+// The end of a convolution: function, then the sum with a map of the same shape. in: 3 that map or null.
+// f: 2 factor of the convolution, 3 factor of the map.
+INLINE void finish(const Call &p, Index place, float sum) {
+  const float y = then(p, sum);
+  store(p.out, place, p.in[3] ? p.f[2] * y + p.f[3] * load(p.in[3], place) : y);
+}
+
 // out[n, o, y, x] for one pixel per thread and OUTS channels of the result per block row.
 // in: map, weight [O, C / groups, k, k], bias [O] or null.
 // n: 0 C, 1 H, 2 W, 3 O, 4 rows out, 5 columns out, 6 kernel, 7 stride, 8 top, 9 left, 10 replicate, 11 groups, 12 batch.
@@ -37,7 +44,7 @@ template <int OUTS> INLINE void conv_body(const Call &p) {
   }
 #pragma unroll
   for (int j = 0; j < OUTS; j++)
-    if (o0 + j < O) store(p.out, ((n * O + o0 + j) * rows + y) * cols + x, sum[j]);
+    if (o0 + j < O) finish(p, ((n * O + o0 + j) * rows + y) * cols + x, sum[j]);
 }
 
 // All channels in one group.

@@ -49,7 +49,7 @@ INLINE Index target(const Call &p, Index at) {
 INLINE float bias(const Call &p, Index o) { return p.in[2] && o < p.n[3] ? load(p.in[2], o) : 0.f; }
 
 INLINE void finish(const Call &p, Index place, Index o, float sum) {
-  if (place >= 0 && o < p.n[3]) store(p.out, place + o * (p.n[4] * p.n[5]), sum);
+  if (place >= 0 && o < p.n[3]) finish(p, place + o * (p.n[4] * p.n[5]), sum);
 }
 
 // The walk over taps and pieces. Work::fetch reads a piece into registers, keep puts it into shared memory, multiply uses it.

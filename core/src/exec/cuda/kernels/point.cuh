@@ -1,6 +1,17 @@
 // Norms, element-wise functions, and what looks at one pixel.
 #pragma once
 
+// The function of that number: 1 SiLU, 2 GELU, 3 leaky ReLU of that slope.
+INLINE float activate(Index function, float slope, float x) {
+  if (function == 1) return x / (1.f + expf(-x));
+  if (function == 2) return x * 0.5f * (1.f + erff(x * 0.70710678118654752f));
+  if (function == 3) return x >= 0.f ? x : slope * x;
+  return x;
+}
+
+// What follows in the same launch. n: 14 function or 0. f: 1 slope.
+INLINE float then(const Call &p, float x) { return activate(p.n[14], p.f[1], x); }
+
 // The sum over the block of `v`, the same in every thread. Threads are a power of two; `memory` holds one value per thread.
 INLINE float block_sum(float v, float *memory) {
   const int t = thread_id();
@@ -45,7 +56,7 @@ KERNEL group_norm(Call p) {
   const float scale = 1.f / sqrtf(block_sum(squares, memory) / (float)count + p.f[0]);
   for (Index i = thread_id(); i < count; i += threads()) {
     const Index c = channel + i / pixels;
-    store(p.out, start + i, (load(p.in[0], start + i) - mean) * scale * load(p.in[1], c) + load(p.in[2], c));
+    store(p.out, start + i, then(p, (load(p.in[0], start + i) - mean) * scale * load(p.in[1], c) + load(p.in[2], c)));
   }
 }
 
@@ -66,7 +77,7 @@ KERNEL channel_norm(Call p) {
   const float scale = 1.f / sqrtf(squares / (float)C + p.f[0]);
   for (Index c = 0; c < C; c++) {
     const float y = (load(p.in[0], start + c * pixels) - mean) * scale * load(p.in[1], c);
-    store(p.out, start + c * pixels, y + (p.in[2] ? load(p.in[2], c) : 0.f));
+    store(p.out, start + c * pixels, then(p, y + (p.in[2] ? load(p.in[2], c) : 0.f)));
   }
 }
 
@@ -76,22 +87,13 @@ KERNEL batch_norm(Call p) {
   if (at >= p.n[2]) return;
   const Index c = at / p.n[1] % p.n[0];
   const float scale = load(p.in[1], c) / sqrtf(load(p.in[4], c) + p.f[0]);
-  store(p.out, at, (load(p.in[0], at) - load(p.in[3], c)) * scale + load(p.in[2], c));
+  store(p.out, at, then(p, (load(p.in[0], at) - load(p.in[3], c)) * scale + load(p.in[2], c)));
 }
 
-// in: map. n: 0 samples of the map, 1 function (0 SiLU, 1 GELU, 2 leaky ReLU). f: 0 slope.
+// in: map. n: 0 samples of the map.
 KERNEL activation(Call p) {
   const Index at = index_x();
-  if (at >= p.n[0]) return;
-  const float x = load(p.in[0], at);
-  float y;
-  if (p.n[1] == 0)
-    y = x / (1.f + expf(-x));
-  else if (p.n[1] == 1)
-    y = x * 0.5f * (1.f + erff(x * 0.70710678118654752f));
-  else
-    y = x >= 0.f ? x : p.f[0] * x;
-  store(p.out, at, y);
+  if (at < p.n[0]) store(p.out, at, then(p, load(p.in[0], at)));
 }
 
 // in: a, b. n: 0 samples of a, 1 samples of a for one of b. f: 0 factor of b.
