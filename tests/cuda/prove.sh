@@ -81,6 +81,13 @@ soak() {
 }
 export -f soak
 
+peers() {
+    local python=${PYTHON:-python3}
+    "$python" -c 'import torch' 2>/dev/null || { echo 'no PyTorch here'; return 0; }
+    PYTHONDONTWRITEBYTECODE=1 "$python" beside_torch.py "$@"
+}
+export -f peers
+
 sanitizer() {
     command -v compute-sanitizer || { echo 'no compute-sanitizer here'; return 0; }
     compute-sanitizer --tool memcheck --error-exitcode 9 bin/core-tests --exact --include-ignored exec::cuda::tests::wide_convolutions
@@ -95,12 +102,13 @@ step networks 60 bash -c "tests model::published::tests::vector_families_at_smal
 step same-picture 40 bash -c 'tests engine::tests::gpu::sixteen_bits_keep_the_picture && pictures picture.png'
 if [ -n "$small" ]; then
     step our-frames 60 bash -c 'frames --width 16 --height 16 --runs 1 --steps 1'
-    step our-networks 100 env SSMOESR_TEST_CELLS=8 bash -c 'tests model::published::tests::speed_on_a_gpu'
-    step torch 100 python3 beside_torch.py --small --device cpu
+    # The small widths: at the published ones each block of pixels costs the emulated GPU minutes.
+    step our-networks 80 env SSMOESR_TEST_CELLS=8 SSMOESR_VECTORS_FULL="$SSMOESR_VECTORS" bash -c 'tests model::published::tests::speed_on_a_gpu'
+    step torch 110 bash -c 'peers --small --device cpu'
 else
     step our-frames 50 bash -c 'frames --runs 20'
     step our-networks 80 bash -c 'tests model::published::tests::speed_on_a_gpu'
-    step torch 110 python3 beside_torch.py
+    step torch 110 bash -c peers
 fi
 step soak 40 bash -c "soak ${small:+1}${small:-30} picture.png"
 step sanitizer 40 bash -c sanitizer
