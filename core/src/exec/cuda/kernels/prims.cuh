@@ -34,7 +34,7 @@ INLINE Index block_y() { return blockIdx.y; }
 INLINE void barrier() { __syncthreads(); }
 // Shared memory of the block, as much as the launch asked for.
 INLINE float *shared_memory() {
-  extern __shared__ float memory[];
+  extern __shared__ __align__(16) float memory[];
   return memory;
 }
 INLINE float load(const float *p, Index i) { return p[i]; }
@@ -59,14 +59,14 @@ template <bool BRAIN> INLINE unsigned two_halves(float low, float high) {
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
   return word;
 }
-// sum += a b for a of 16 x 16 and b of 16 x 8, spread over the lanes of a warp as the instruction wants them.
+// sum += a b for a of 16 x 16 and b of 16 x 8, spread over the lanes of a warp as the instruction wants them. Volatile: no lane may be left out.
 template <bool BRAIN> INLINE void mma(float *sum, const unsigned *a, const unsigned *b) {
   if (BRAIN)
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
