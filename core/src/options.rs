@@ -14,7 +14,7 @@ pub struct Options {
     pub scale: u32,
     /// Name of a model or its folder; `None` searches.
     pub model: Option<String>,
-    /// `auto`, `cpu` or `reference`.
+    /// `auto`, `cpu`, `cuda`, `cuda:N` or `reference`.
     pub device: String,
     /// Sampling steps, 0 = the model's own.
     pub steps: u32,
@@ -84,7 +84,8 @@ pub fn option_table() -> &'static [OptionInfo] {
 const MAX_TILE: u32 = 4096;
 const MAX_THREADS: u32 = 1024;
 const MAX_STEPS: u32 = 1000;
-const DEVICES: [&str; 3] = ["auto", "cpu", "reference"];
+/// Besides these, `cuda:` and a number.
+const DEVICES: [&str; 4] = ["auto", "cpu", "cuda", "reference"];
 const SAMPLERS: [&str; 3] = ["", "shift", "ddim"];
 const MAX_OVERLAP: u32 = 256;
 const PRECISIONS: [&str; 4] = ["auto", "f32", "f16", "bf16"];
@@ -107,9 +108,9 @@ static TABLE: [OptionInfo; 14] = [
     },
     OptionInfo {
         name: "device",
-        values: "auto, cpu or reference",
+        values: "auto, cpu, cuda, cuda:N or reference",
         default: "auto",
-        help: "What computes: auto takes SSMOESR_DEVICE, else the best there is; reference is slow and exact.",
+        help: "What computes: auto takes SSMOESR_DEVICE, else a GPU that works, else the CPU; cuda:N is the NVIDIA GPU of that number, from 0; reference is slow and exact.",
     },
     OptionInfo {
         name: "steps",
@@ -169,7 +170,7 @@ static TABLE: [OptionInfo; 14] = [
         name: "precision",
         values: "auto, f32, f16 or bf16",
         default: "auto",
-        help: "Arithmetic of the network; auto is the device's own. The CPU computes in f32.",
+        help: "Arithmetic of the network; auto is the device's own. The CPU computes in f32; cuda can multiply in bf16 or f16.",
     },
     OptionInfo {
         name: "threads",
@@ -223,7 +224,7 @@ impl Options {
         check("scale", self.scale, self.scale == 4 || self.scale == 8)?;
         let model = self.model.as_deref().unwrap_or("auto");
         check("model", model, !model.is_empty() && !model.contains('\0'))?;
-        check("device", &self.device, DEVICES.contains(&self.device.as_str()))?;
+        check("device", &self.device, is_device(&self.device))?;
         check("steps", self.steps, self.steps <= MAX_STEPS)?;
         check("sampler", &self.sampler, SAMPLERS.contains(&self.sampler.as_str()))?;
         check("fidelity", self.fidelity, own_or_fraction(self.fidelity))?;
@@ -235,6 +236,12 @@ impl Options {
         check("precision", &self.precision, PRECISIONS.contains(&self.precision.as_str()))?;
         check("threads", self.threads, self.threads <= MAX_THREADS)
     }
+}
+
+fn is_device(name: &str) -> bool {
+    // A number as one writes it: no sign, nothing before it.
+    let number = |n: &str| n.len() <= 3 && n.parse::<u16>().is_ok_and(|v| v.to_string() == n);
+    DEVICES.contains(&name) || name.strip_prefix("cuda:").is_some_and(number)
 }
 
 fn check(name: &str, value: impl Display, good: bool) -> Result<()> {
@@ -274,12 +281,11 @@ impl Environment {
 
     fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let get = |name: &str| lookup(name).filter(|v| !v.is_empty());
-        let one_of = |name: &str, possible: &[&str]| match get(name) {
-            Some(v) if !possible.contains(&v.as_str()) => {
-                Err(Error::option(format!("{name} is {v:?}, possible: {}", possible.join(", "))))
-            }
+        let checked = |name: &str, good: fn(&str) -> bool, possible: &str| match get(name) {
+            Some(v) if !good(&v) => Err(Error::option(format!("{name} is {v:?}, possible: {possible}"))),
             v => Ok(v),
         };
+        let is_level = |v: &str| ["portable", "avx2", "avx512"].contains(&v);
         let threads = match get("SSMOESR_THREADS") {
             None => None,
             Some(v) => match v.trim().parse() {
@@ -293,8 +299,8 @@ impl Environment {
         };
         Ok(Self {
             model: get("SSMOESR_MODEL"),
-            device: one_of("SSMOESR_DEVICE", &DEVICES)?,
-            cpu: one_of("SSMOESR_CPU", &["portable", "avx2", "avx512"])?,
+            device: checked("SSMOESR_DEVICE", is_device, "auto, cpu, cuda, cuda:N, reference")?,
+            cpu: checked("SSMOESR_CPU", is_level, "portable, avx2, avx512")?,
             threads,
         })
     }
@@ -330,6 +336,13 @@ mod tests {
                     }
                     None if part == "empty" => good.push(String::new()),
                     None if info.name == "model" => good.push("any/folder".to_owned()),
+                    None if part == "cuda:N" => {
+                        good.extend(["cuda:0", "cuda:15"].map(str::to_owned));
+                        bad.extend(
+                            ["cuda:", "cuda:N", "cuda:-1", "cuda:+1", "cuda:01", "cuda:1 ", "cuda:99999"]
+                                .map(str::to_owned),
+                        );
+                    }
                     None => {
                         good.push(part.to_owned());
                         bad.push(format!("{part}9"));
@@ -367,8 +380,14 @@ mod tests {
         assert_eq!(with("SSMOESR_MODEL", "").unwrap(), Environment::default());
         assert_eq!(with("SSMOESR_CPU", "avx2").unwrap().cpu.as_deref(), Some("avx2"));
         assert_eq!(with("SSMOESR_THREADS", "3").unwrap().threads, Some(3));
-        for (name, value) in [("SSMOESR_CPU", "avx9"), ("SSMOESR_THREADS", "many"), ("SSMOESR_DEVICE", "gpu")]
-        {
+        assert_eq!(with("SSMOESR_DEVICE", "cuda:1").unwrap().device.as_deref(), Some("cuda:1"));
+        let bad = [
+            ("SSMOESR_CPU", "avx9"),
+            ("SSMOESR_THREADS", "many"),
+            ("SSMOESR_DEVICE", "gpu"),
+            ("SSMOESR_DEVICE", "cuda:x"),
+        ];
+        for (name, value) in bad {
             let text = with(name, value).unwrap_err().to_string();
             assert!(text.contains(name) && text.contains(value), "{text}");
         }

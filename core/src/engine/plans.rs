@@ -161,6 +161,13 @@ impl Plans {
         self.tiling = None;
     }
 
+    /// Another executor from now on; tiles stay as they are.
+    pub(super) fn compute_with(&mut self, executor: Arc<dyn Executor>) {
+        self.prepared.clear();
+        self.weights.clear();
+        self.executor = executor;
+    }
+
     /// The plan for `key` with the weights of `expert` (without meaning for the decoder).
     /// Stops between two tensors where they have to be read first and `stop` is set.
     pub(super) fn get(

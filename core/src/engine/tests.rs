@@ -1,5 +1,7 @@
 //! The shipped model through the engine's parts, against what PyTorch gave for the same weights.
 
+#[cfg(feature = "cuda")]
+mod gpu;
 mod stream;
 mod tiles;
 
@@ -34,7 +36,10 @@ fn worst(name: &str, found: &[f32], wanted: &[f32]) -> f32 {
 fn vector_native_agrees_with_training() {
     let folder = find_model(Some("photo"), None, &model_roots()).unwrap();
     let manifest = Manifest::read(&folder).unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/native/native.safetensors");
+    let file = match std::env::var_os("SSMOESR_VECTORS_NATIVE") {
+        Some(folder) => Path::new(&folder).join("native.safetensors"),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/native/native.safetensors"),
+    };
     let vectors = Store::open(&[file]).unwrap();
     let get = |name: &str| {
         let shape = vectors.tensor(name).unwrap_or_else(|| panic!("{name} is missing")).shape.to_vec();
@@ -227,7 +232,7 @@ fn tiles_shrink_where_memory_is_short() {
     let whole = enlarge(&upscaler, &input, &options);
     for (cells, works) in [(200 * 128, true), (100 * 50, false)] {
         let folder = upscaler.info.folder.clone();
-        let inner = crate::exec::executor("cpu", 1, None).unwrap();
+        let inner = crate::exec::executor("cpu", 1, None, "auto").unwrap();
         let refused = Arc::new(AtomicUsize::new(0));
         let plans = Plans::new(
             &upscaler.manifest,

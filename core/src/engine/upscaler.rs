@@ -8,7 +8,7 @@ use super::paint::TILE_SIDES;
 use super::plans::{GridKey, Part, Plans, Tiling};
 use super::progress::ProgressFn;
 use super::settings::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{self, Executor};
 use crate::model;
 use crate::options::{Environment, Options};
@@ -66,12 +66,9 @@ pub struct DeviceInfo {
     pub description: String,
 }
 
-/// The devices of this build.
+/// The devices of this build. GPUs are looked for, not used.
 pub fn devices() -> Vec<DeviceInfo> {
-    exec::EXECUTORS
-        .iter()
-        .map(|&(name, description)| DeviceInfo { name: name.to_owned(), description: description.to_owned() })
-        .collect()
+    exec::list().into_iter().map(|(name, description)| DeviceInfo { name, description }).collect()
 }
 
 /// A model on a device. Thread-safe: calls from several threads run one after the other.
@@ -90,8 +87,9 @@ pub fn devices() -> Vec<DeviceInfo> {
 pub struct Upscaler {
     pub(super) info: ModelInfo,
     pub(super) manifest: Manifest,
-    device: &'static str,
-    executor: Arc<dyn Executor>,
+    /// What computes; another one from when a GPU fails that nobody asked for by name.
+    executor: Mutex<Arc<dyn Executor>>,
+    wanted: Wanted,
     pub(super) plans: Mutex<Plans>,
     /// What the last call asked for, and what came of it.
     settings: Mutex<Option<(Options, Arc<Settings>)>>,
@@ -105,6 +103,7 @@ pub(super) struct Wanted {
     pub(super) threads: u32,
     /// Highest instruction set of the CPU's kernels.
     pub(super) level: Option<String>,
+    pub(super) precision: String,
 }
 
 impl Wanted {
@@ -116,7 +115,18 @@ impl Wanted {
         let threads = environment.threads.filter(|_| options.threads == 0);
         let device = device.unwrap_or_else(|| options.device.clone());
         exec::check_precision(&device, &options.precision)?;
-        Ok(Self { device, threads: threads.unwrap_or(options.threads), level: environment.cpu })
+        Ok(Self {
+            device,
+            threads: threads.unwrap_or(options.threads),
+            level: environment.cpu,
+            // The same for every device; one name, so that those who ask for either share.
+            precision: if options.precision == "f32" { "auto".to_owned() } else { options.precision.clone() },
+        })
+    }
+
+    /// The executor called `name`, with the threads and kernels that are wanted.
+    fn executor(&self, name: &str) -> Result<Arc<dyn Executor>> {
+        exec::executor(name, self.threads as usize, self.level.as_deref(), &self.precision)
     }
 }
 
@@ -157,18 +167,17 @@ impl Upscaler {
     pub fn new(options: &Options) -> Result<Self> {
         options.validate()?;
         let (folder, manifest) = locate(options.model.as_deref())?;
-        let Wanted { device, threads, level } = Wanted::of(options)?;
-        let executor = exec::executor(&device, threads as usize, level.as_deref())?;
+        let wanted = Wanted::of(options)?;
+        let executor = wanted.executor(&wanted.device)?;
         check_files(&folder, &manifest)?;
         // A missing tensor is found now and not in the middle of a film.
         check_tensors(&folder, &manifest)?;
-        let device = executor.name();
         let plans = Mutex::new(Plans::new(&manifest, &folder, Arc::clone(&executor)));
         Ok(Self {
             info: ModelInfo::of(&manifest, &folder)?,
             manifest,
-            device,
-            executor,
+            executor: Mutex::new(executor),
+            wanted,
             plans,
             settings: Mutex::new(None),
             tune: Tune::default(),
@@ -177,7 +186,7 @@ impl Upscaler {
 
     /// What computes.
     pub(super) fn executor(&self) -> Arc<dyn Executor> {
-        Arc::clone(&self.executor)
+        Arc::clone(&self.executor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The model.
@@ -185,9 +194,9 @@ impl Upscaler {
         &self.info
     }
 
-    /// The device that computes.
+    /// The device that computes. Where `auto` took a GPU and that fails, it is the CPU from then on.
     pub fn device(&self) -> &str {
-        self.device
+        self.executor().name()
     }
 
     /// Size of the result.
@@ -235,7 +244,7 @@ impl Upscaler {
         input: &FrameRef<'_>,
         output: &mut FrameMut<'_>,
         options: &Options,
-        cache: Option<&mut FrameCache>,
+        mut cache: Option<&mut FrameCache>,
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
     ) -> Result<()> {
@@ -253,7 +262,27 @@ impl Upscaler {
             )));
         }
         let mut plans = self.turn(cancel)?;
-        self.paint(&mut plans, (input, output), &settings, cache, progress, cancel)
+        let first =
+            self.paint(&mut plans, (input, output), &settings, cache.as_deref_mut(), progress, cancel);
+        match first {
+            Err(e) if self.fall_back(&mut plans, &e)? => {
+                self.paint(&mut plans, (input, output), &settings, cache, progress, cancel)
+            }
+            done => done,
+        }
+    }
+
+    /// Goes over to the CPU where `e` came of a GPU that was taken because it was there; whether that is so.
+    fn fall_back(&self, plans: &mut Plans, e: &Error) -> Result<bool> {
+        let of_device = matches!(e.kind(), ErrorKind::Device | ErrorKind::Limit);
+        if !of_device || self.wanted.device != "auto" || self.device() == "cpu" {
+            return Ok(false);
+        }
+        log::warn!("{e}; going on with the CPU");
+        let cpu = self.wanted.executor("cpu")?;
+        plans.compute_with(Arc::clone(&cpu));
+        *self.executor.lock().unwrap_or_else(PoisonError::into_inner) = cpu;
+        Ok(true)
     }
 
     /// What `options` come to for this model; the last ones are kept, for videos ask for the same again and again.
@@ -350,11 +379,15 @@ impl Upscaler {
         smaller: impl Iterator<Item = Result<TileGrid>>,
         settings: &Settings,
     ) -> Result<TileGrid> {
-        let Some(free) = memory::free() else { return Ok(chosen) };
-        let held = self.executor.held();
+        let executor = self.executor();
+        let own = executor.free().map(|bytes| memory::Free { bytes, hard: true, of: "the GPU's memory" });
+        // Where results lie on a device, frames do not lie beside them.
+        let beside = own.is_none();
+        let Some(free) = own.or_else(memory::free) else { return Ok(chosen) };
+        let held = executor.held();
         let need = |grid: &TileGrid| -> Result<u64> {
             let tile = self.tile_bytes(grid)?.unwrap_or(u64::MAX);
-            let frame = self.frame_bytes(grid, settings);
+            let frame = if beside { self.frame_bytes(grid, settings) } else { 0 };
             Ok(tile.saturating_sub(held).saturating_add(frame))
         };
         let wanted = need(&chosen)?;
@@ -406,9 +439,10 @@ impl Upscaler {
         if cells.saturating_mul(4 * model::latent_channels(network) as u64) > TILE_BYTES {
             return Ok(None);
         }
+        let executor = self.executor();
         let mut most = 0;
         for part in [Part::Denoiser, Part::Decoder] {
-            most = most.max(Plans::bytes(&*self.executor, network, (part, self.tune.batch, h, w))?);
+            most = most.max(Plans::bytes(&*executor, network, (part, self.tune.batch, h, w))?);
         }
         Ok(Some(most))
     }

@@ -3,6 +3,8 @@
 #[cfg(feature = "reference")]
 mod candle;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
@@ -41,6 +43,11 @@ pub trait Executor: Send + Sync {
     /// Bytes that this executor holds already and will use for the results of the next run.
     fn held(&self) -> u64 {
         0
+    }
+
+    /// Bytes free for results where they do not lie in the machine's memory.
+    fn free(&self) -> Option<u64> {
+        None
     }
 
     /// Plans `graph` for this device. Graphs that differ only in weights share one plan.
@@ -99,23 +106,63 @@ fn check_stop(stop: &AtomicBool) -> Result<()> {
     if stop.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
 }
 
-/// Name and description of each executor in this build.
-pub const EXECUTORS: &[(&str, &str)] = &[
-    ("cpu", "own kernels for AVX-512, AVX2 or plain code: the default"),
+/// Names of the executors in this build.
+const NAMES: &[&str] = &[
+    "cpu",
+    #[cfg(feature = "cuda")]
+    "cuda",
+    #[cfg(feature = "cuda")]
+    "cuda:N",
     #[cfg(feature = "reference")]
-    ("reference", "candle on the CPU, f32: the reference that every other executor is held against"),
+    "reference",
 ];
 
-/// The executor called `name`; `auto` gives the best there is. `threads` is 0 for all processors, `level` the highest
-/// instruction set for the CPU's kernels.
+/// Name and description of each executor in this build; looks for GPUs.
+pub fn list() -> Vec<(String, String)> {
+    let entry = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let mut all =
+        vec![entry("cpu", "own kernels for AVX-512, AVX2 or plain code: the default where there is no GPU")];
+    #[cfg(feature = "cuda")]
+    all.extend(cuda::list());
+    #[cfg(feature = "reference")]
+    all.push(entry(
+        "reference",
+        "candle on the CPU, f32: the reference that every other executor is held against",
+    ));
+    all
+}
+
+/// The executor called `name`; `auto` gives a GPU where there is one that works, else the CPU. `threads` is 0 for all
+/// processors, `level` the highest instruction set for the CPU's kernels, `precision` one that [`check_precision`] takes.
 ///
 /// # Errors
-/// `Device` where this build has none of that name.
-pub fn executor(name: &str, threads: usize, level: Option<&str>) -> Result<Arc<dyn Executor>> {
+/// `Device` where this build has none of that name, or the GPU cannot be used; `Option` where the GPU lacks the precision.
+pub fn executor(
+    name: &str,
+    threads: usize,
+    level: Option<&str>,
+    precision: &str,
+) -> Result<Arc<dyn Executor>> {
+    check_precision(name, precision)?;
+    let cpu = || Arc::new(cpu::Cpu::new(cpu::Level::detect(level), threads));
     match name {
-        "auto" | "cpu" => Ok(Arc::new(cpu::Cpu::new(cpu::Level::detect(level), threads))),
+        #[cfg(feature = "cuda")]
+        "auto" => match cuda::Cuda::new(0, precision) {
+            Ok(gpu) => Ok(Arc::new(gpu)),
+            Err(e) => {
+                log::info!("{e}; the CPU computes");
+                Ok(cpu())
+            }
+        },
+        #[cfg(not(feature = "cuda"))]
+        "auto" => Ok(cpu()),
+        "cpu" => Ok(cpu()),
         #[cfg(feature = "reference")]
         "reference" => Ok(Arc::new(candle::Candle)),
+        #[cfg(feature = "cuda")]
+        _ if cuda::ordinal(name).is_some() => {
+            Ok(Arc::new(cuda::Cuda::new(cuda::ordinal(name).unwrap_or_default(), precision)?))
+        }
         _ => Err(unknown(name)),
     }
 }
@@ -123,17 +170,25 @@ pub fn executor(name: &str, threads: usize, level: Option<&str>) -> Result<Arc<d
 /// Whether this build has an executor called `name`, without making one.
 ///
 /// # Errors
-/// As [`executor`].
+/// As [`executor`], but for GPUs that are not there.
 pub fn check_name(name: &str) -> Result<()> {
-    let known = name == "auto" || EXECUTORS.iter().any(|e| e.0 == name);
-    if known { Ok(()) } else { Err(unknown(name)) }
+    #[cfg(feature = "cuda")]
+    if cuda::ordinal(name).is_some() {
+        return Ok(());
+    }
+    if name == "auto" || NAMES.contains(&name) { Ok(()) } else { Err(unknown(name)) }
 }
 
-/// Whether the executor called `name` has such arithmetic: `auto` or `f32`, for all there are.
+/// Whether the executor called `name` has such arithmetic: `auto` and `f32` for all, `bf16` and `f16` for GPUs. `auto` may be
+/// the CPU.
 ///
 /// # Errors
 /// `Option` for others.
 pub fn check_precision(name: &str, precision: &str) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if cuda::ordinal(name).is_some() && cuda::has_precision(precision) {
+        return Ok(());
+    }
     match precision {
         "auto" | "f32" => Ok(()),
         _ => {
@@ -143,14 +198,18 @@ pub fn check_precision(name: &str, precision: &str) -> Result<()> {
 }
 
 fn unknown(name: &str) -> Error {
-    let known: Vec<&str> = EXECUTORS.iter().map(|e| e.0).collect();
-    Error::device(format!("device `{name}` is not in this build; there are: auto, {}", known.join(", ")))
+    Error::device(format!("device `{name}` is not in this build; there are: auto, {}", NAMES.join(", ")))
 }
 
-/// Every executor of this build, the CPU's once per instruction set of this machine.
+/// Every executor of this build, the CPU's once per instruction set of this machine; where tests are for a GPU, that alone.
 #[cfg(test)]
 pub(crate) fn all_executors() -> Vec<(String, Arc<dyn Executor>)> {
     let mut all: Vec<(String, Arc<dyn Executor>)> = Vec::new();
+    #[cfg(feature = "cuda")]
+    if cuda::tests::on_gpu() {
+        all.push(("cuda".to_owned(), executor("cuda", 0, None, "f32").unwrap()));
+        return all;
+    }
     for level in cpu::Level::available() {
         all.push((format!("cpu {level}"), Arc::new(cpu::Cpu::new(level, 2))));
     }

@@ -7,7 +7,7 @@ use crate::graph::{Activation, Border, Builder, Padding, QkvLayout, Shape};
 use crate::weights::MemoryWeights;
 
 /// A small generator (SplitMix64), so that a failure names its numbers by a seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn bits(&mut self) -> u64 {
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-fn weights(graph: &Graph, random: &mut Random) -> MemoryWeights {
+pub(super) fn weights(graph: &Graph, random: &mut Random) -> MemoryWeights {
     let mut all = MemoryWeights::new();
     for w in &graph.weights {
         let fan: usize = w.shape.iter().skip(1).product();
@@ -45,7 +45,7 @@ fn weights(graph: &Graph, random: &mut Random) -> MemoryWeights {
     all
 }
 
-fn inputs(case: &Case, random: &mut Random) -> Vec<Vec<f32>> {
+pub(super) fn inputs(case: &Case, random: &mut Random) -> Vec<Vec<f32>> {
     let shapes = case.graph.inputs.iter().map(|&v| case.graph.shape(v).iter().product::<usize>());
     let one = |(data, n): (&Data, usize)| match data {
         Data::Real => random.reals(n, 0.1, 2.0),
@@ -62,7 +62,12 @@ fn inputs(case: &Case, random: &mut Random) -> Vec<Vec<f32>> {
     case.inputs.iter().zip(shapes).map(one).collect()
 }
 
-fn run(device: &dyn Executor, case: &Case, weights: &MemoryWeights, inputs: &[Vec<f32>]) -> Vec<f32> {
+pub(super) fn run(
+    device: &dyn Executor,
+    case: &Case,
+    weights: &MemoryWeights,
+    inputs: &[Vec<f32>],
+) -> Vec<f32> {
     let graph = Arc::new(case.graph.clone());
     let loaded = device.load(&graph, weights).unwrap();
     let mut prepared = device.prepare(Arc::clone(&graph)).unwrap();
@@ -76,7 +81,7 @@ fn run(device: &dyn Executor, case: &Case, weights: &MemoryWeights, inputs: &[Ve
     out
 }
 
-fn nmse(found: &[f32], wanted: &[f32]) -> f64 {
+pub(super) fn nmse(found: &[f32], wanted: &[f32]) -> f64 {
     let square = |v: f64| v * v;
     let error: f64 = found.iter().zip(wanted).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
     if error == 0.0 { 0.0 } else { error / wanted.iter().map(|b| square(f64::from(*b))).sum::<f64>() }
@@ -117,7 +122,28 @@ fn every_operation_has_cases() {
 }
 
 /// Number of cases: a change of the list is meant.
-const CASES: usize = 179;
+const CASES: usize = 181;
+
+#[test]
+fn of_equal_codes_the_lowest_is_taken() {
+    let entries: Vec<f32> =
+        [[4.0, 0.5], [-1.0, 2.0], [0.0, 3.0], [-1.0, 2.0], [4.0, 0.5], [0.0, 3.0]].concat();
+    // Pixels on codes 1, 0 and 2.
+    let pixels = [-1.0, 4.0, 0.0, 2.0, 0.5, 3.0];
+    let mut g = Builder::new();
+    let x = g.input("x", [1, 2, 1, 3]).unwrap();
+    let out = g.codebook_index("embedding.weight", x, 6).unwrap();
+    let graph = Arc::new(g.finish(&[out]));
+    let mut weights = MemoryWeights::new();
+    weights.insert("embedding.weight", &[6, 2], entries).unwrap();
+    for (device, executor) in all_executors() {
+        let loaded = executor.load(&graph, &weights).unwrap();
+        let mut found = [f32::NAN; 3];
+        let mut prepared = executor.prepare(Arc::clone(&graph)).unwrap();
+        prepared.run(&loaded, &[&pixels], &mut [&mut found], &AtomicBool::new(false), None).unwrap();
+        assert_eq!(found, [1.0, 0.0, 2.0], "{device}");
+    }
+}
 
 #[test]
 fn lengths_and_weights_that_do_not_fit_are_errors() {

@@ -220,7 +220,9 @@ fn moves(c: &mut Cases) {
 }
 
 fn mixing(c: &mut Cases) {
-    for (s, heads) in [([1, 3, 1, 1], 1), ([2, 12, 3, 5], 2), ([1, 90, 7, 9], 3), ([2, 192, 8, 5], 2)] {
+    for (s, heads) in
+        [([1, 3, 1, 1], 1), ([2, 12, 3, 5], 2), ([1, 90, 7, 9], 3), ([2, 192, 8, 5], 2), ([1, 6, 17, 19], 1)]
+    {
         for layout in [QkvLayout::PartFirst, QkvLayout::HeadFirst] {
             c.each(&format!("{layout:?} {heads} heads"), SUMS, &[s], |g, x| {
                 g.attention("a", x, heads, None, layout, None)

@@ -230,7 +230,7 @@ impl Prepared for BrokenPlan {
 fn a_network_that_fails_is_an_error_and_not_a_picture() {
     for (value, words) in [(f32::NAN, "not finite"), (-9.0, "one colour"), (7.0, "one colour")] {
         let mut upscaler = Upscaler::new(&cpu()).unwrap();
-        let inner = crate::exec::executor("cpu", 1, None).unwrap();
+        let inner = crate::exec::executor("cpu", 1, None, "auto").unwrap();
         let folder = upscaler.info.folder.clone();
         let plans = Plans::new(&upscaler.manifest, &folder, Arc::new(Broken { inner, value }));
         upscaler.plans = std::sync::Mutex::new(plans);

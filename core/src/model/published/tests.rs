@@ -7,6 +7,8 @@ mod pipeline;
 mod plain;
 mod refusals;
 
+#[cfg(feature = "cuda")]
+use super::{decoder, denoiser};
 use harness::{Context, Folder, Tally};
 
 type Family = fn(&Context<'_>, &mut Tally);
@@ -74,4 +76,50 @@ fn vector_families_at_small_widths() {
 #[test]
 fn vector_families_at_published_widths() {
     run_all(&Folder::open("SSMOESR_VECTORS_FULL", "published"));
+}
+
+/// Milliseconds per call on a GPU at the published widths, to be set beside PyTorch's; `SSMOESR_TEST_CELLS` is the side of the latent.
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "measures; needs a GPU"]
+fn speed_on_a_gpu() {
+    use crate::weights::HashWeights;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    let side = std::env::var("SSMOESR_TEST_CELLS").map_or(128, |v| v.parse().unwrap());
+    let config = &Folder::open("SSMOESR_VECTORS_FULL", "published").config;
+    let mut graphs = vec![
+        ("denoiser, 1 at once", "unet_stage0", denoiser(config, 1, side, side).unwrap()),
+        ("decoder", "fa_vae", decoder(config, 1, side, side).unwrap()),
+    ];
+    // Too much for a dry run.
+    if side >= 64 {
+        graphs.push(("denoiser, 8 at once", "unet_stage0", denoiser(config, 8, side, side).unwrap()));
+    }
+    for precision in ["f32", "bf16", "f16"] {
+        let executor = crate::exec::executor("cuda", 0, None, precision).unwrap();
+        for (name, file, graph) in &graphs {
+            let graph = Arc::new(graph.clone());
+            let weights = executor.load(&graph, &HashWeights::new(file)).unwrap();
+            let mut prepared = executor.prepare(Arc::clone(&graph)).unwrap();
+            let len = |v: &crate::graph::Value| graph.shape(*v).iter().product::<usize>();
+            // What zeros cost is not what pictures cost.
+            let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<f32>>();
+            let inputs: Vec<Vec<f32>> = graph.inputs.iter().map(|v| wave(len(v))).collect();
+            let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+            let mut out = vec![0.0; len(&graph.outputs[0])];
+            let mut times = Vec::new();
+            let began = std::time::Instant::now();
+            while times.len() < 3 || (times.len() < 50 && began.elapsed().as_secs() < 3) {
+                let started = std::time::Instant::now();
+                prepared.run(&weights, &inputs, &mut [&mut out], &AtomicBool::new(false), None).unwrap();
+                times.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+            // Without the first, which starts launch by launch, and the second, which records.
+            times.drain(..2);
+            times.sort_by(f64::total_cmp);
+            assert!(out.iter().all(|v| v.is_finite()), "{name}");
+            eprintln!("{precision} published {name}, {side}x{side} cells: {:.3} ms", times[times.len() / 2]);
+        }
+    }
 }

@@ -1,0 +1,165 @@
+//! One plan on a GPU: maps in, launches, maps out.
+
+#![allow(unsafe_code, reason = "starts kernels over addresses")]
+
+use super::device::{Buffer, Replay, Turn};
+use super::launch::{Call, Launch, Place};
+use super::lower::Program;
+use super::pack::Form;
+use super::{Arena, Shared, fresh_id};
+use crate::error::{Error, Result};
+use crate::exec::{Prepared, Visit, Weights, check_io, check_stop};
+use crate::graph::{Graph, Value};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
+
+/// Weights of one graph on a GPU.
+pub(super) struct Loaded {
+    pub(super) buffer: Buffer,
+    /// Where each tensor begins.
+    pub(super) offsets: Vec<usize>,
+    /// How each lies.
+    pub(super) forms: Vec<Form>,
+    pub(super) id: u64,
+}
+
+/// A graph with its launches.
+pub(super) struct Plan {
+    graph: Arc<Graph>,
+    program: Program,
+    tables: Buffer,
+    shared: Arc<Shared>,
+    /// Launches recorded for the memory of results and the weights of those numbers; nothing after the first run.
+    recorded: Vec<((u64, u64), Option<Replay>)>,
+}
+
+/// Recordings kept at most: one per expert, and some room.
+const MAX_RECORDED: usize = 8;
+
+impl Plan {
+    pub(super) fn new(graph: Arc<Graph>, program: Program, tables: Buffer, shared: Arc<Shared>) -> Self {
+        Self { graph, program, tables, shared, recorded: Vec::new() }
+    }
+
+    fn place(&self, v: Value) -> Result<usize> {
+        self.program.offsets[v.index()].ok_or_else(|| Error::internal("a result without a place"))
+    }
+
+    fn map_len(&self, v: Value) -> usize {
+        self.graph.shape(v).iter().product()
+    }
+
+    /// Starts `launches` one after the other.
+    fn start(&self, turn: &Turn, arena: &Buffer, weights: &Loaded, launches: &[Launch]) -> Result<()> {
+        let bytes = |values: usize| (values * size_of::<f32>()) as u64;
+        for launch in launches {
+            let mut call =
+                Call { inputs: [0; 5], out: arena.start() + bytes(launch.out), n: launch.n, f: launch.f };
+            for (address, place) in call.inputs.iter_mut().zip(launch.inputs) {
+                *address = match place {
+                    Place::Nothing => 0,
+                    Place::Arena(at) => arena.start() + bytes(at),
+                    Place::Table(at) => self.tables.start() + bytes(at),
+                    Place::Weight(i) => weights.buffer.start() + bytes(weights.offsets[i]),
+                };
+            }
+            // SAFETY: the program derives what a kernel touches from the shapes of maps, tables and weights, which lie at
+            // these addresses: the arena is as long as the program says, the tables are the plan's, `run` checks the
+            // weights. All three outlive the launch: `run` holds them until it has waited, recordings go with the plan
+            // or when another arena or other weights come.
+            unsafe { turn.launch(launch.kernel, launch.grid, launch.threads, launch.shared, &mut call)? };
+        }
+        Ok(())
+    }
+
+    /// The whole plan. The first time with an arena and weights launch by launch: whatever the driver has to make ready for a
+    /// kernel happens then. From the second time on in one piece.
+    fn start_all(&mut self, turn: &Turn, arena: &Arena, weights: &Loaded) -> Result<()> {
+        let key = (arena.id, weights.id);
+        let Some(at) = self.recorded.iter().position(|(k, _)| *k == key) else {
+            self.start(turn, &arena.buffer, weights, &self.program.launches)?;
+            self.recorded.retain(|((of, _), _)| *of == arena.id);
+            if self.recorded.len() >= MAX_RECORDED {
+                self.recorded.remove(0);
+            }
+            self.recorded.push((key, None));
+            return Ok(());
+        };
+        if self.recorded[at].1.is_none() {
+            let made = turn.record(|| self.start(turn, &arena.buffer, weights, &self.program.launches))?;
+            self.recorded[at].1 = Some(made);
+        }
+        match &self.recorded[at].1 {
+            // SAFETY: as for `start`; the numbers say that arena and weights are those of the recording.
+            Some(replay) => unsafe { turn.replay(replay) },
+            None => Err(Error::internal("a recording vanished")),
+        }
+    }
+
+    fn each_node(
+        &self,
+        turn: &Turn,
+        arena: &Buffer,
+        weights: &Loaded,
+        stop: &AtomicBool,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let mut from = 0;
+        for &(v, to) in &self.program.steps {
+            check_stop(stop)?;
+            self.start(turn, arena, weights, &self.program.launches[from..to])?;
+            from = to;
+            let mut seen = vec![0.0; self.map_len(v)];
+            turn.download(arena, self.place(v)?, &mut seen)?;
+            visit(v, &seen)?;
+        }
+        Ok(())
+    }
+}
+
+impl Prepared for Plan {
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn run(
+        &mut self,
+        weights: &Weights,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        stop: &AtomicBool,
+        visit: Option<&mut Visit<'_>>,
+    ) -> Result<()> {
+        check_io(&self.graph, inputs, outputs)?;
+        let shared = Arc::clone(&self.shared);
+        let weights = weights
+            .downcast_ref::<Loaded>()
+            .filter(|w| w.forms == self.program.forms && w.buffer.is_on(shared.device))
+            .ok_or_else(|| Error::internal("weights of another graph or executor"))?;
+        check_stop(stop)?;
+        let turn = shared.device.turn()?;
+        // It holds nothing between runs: a panic elsewhere leaves nothing half done.
+        let mut held = shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_none_or(|a| a.buffer.len() < self.program.len) {
+            // The old one goes first: both may not fit.
+            *held = None;
+            self.recorded.clear();
+            *held = Some(Arena { buffer: turn.alloc(self.program.len)?, id: fresh_id() });
+        }
+        let arena = held.as_ref().ok_or_else(|| Error::internal("an arena vanished"))?;
+        for (&v, data) in self.graph.inputs.iter().zip(inputs) {
+            // An input that nobody reads has no place.
+            if let Some(at) = self.program.offsets[v.index()] {
+                turn.upload(&arena.buffer, at, data)?;
+            }
+        }
+        match visit {
+            Some(visit) => self.each_node(&turn, &arena.buffer, weights, stop, visit)?,
+            None => self.start_all(&turn, arena, weights)?,
+        }
+        for (&v, out) in self.graph.outputs.iter().zip(outputs.iter_mut()) {
+            turn.download(&arena.buffer, self.place(v)?, out)?;
+        }
+        check_stop(stop)
+    }
+}
