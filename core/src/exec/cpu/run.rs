@@ -90,12 +90,11 @@ impl Program {
         let mut owners = Owners::default();
         for &(stride, v) in &lowered.slots {
             let [n, _, h, w] = graph.shape(v);
-            owners.add(n * h * w * stride, usize::MAX);
+            owners.lens.push(n * h * w * stride);
+            // Begins and ends where it is touched.
+            owners.lives.push(Range { start: usize::MAX, end: 0 });
         }
         let (mut statistics, mut space, mut shapes) = (HashMap::new(), HashMap::new(), HashMap::new());
-        for life in &mut owners.lives {
-            *life = usize::MAX..0;
-        }
         let slot = |v: Value| lowered.places[v.index()].map(|place| place.slot);
         for (values, t) in [(&graph.inputs, 0), (&graph.outputs, usize::MAX)] {
             values.iter().filter_map(|&v| slot(v)).for_each(|owner| owners.touch(owner, t));
