@@ -1,12 +1,11 @@
 """Training photographs, the crop sampler, and the evaluation pictures."""
-import glob
 import os
 
 import numpy as np
 import torch
 from PIL import Image
 
-from .degrade import degrade
+from .degrade import degrade, halved
 from .resize import SCALE, enlarge, resize, shrink, to_bytes
 from .text import find_fonts, render
 
@@ -29,9 +28,9 @@ def photos(folder, cache):
 
     Faces are a third of the set and weigh half. The decoded set is kept in `cache` (.npy).
     """
-    names = sorted(os.path.basename(p) for p in glob.glob(os.path.join(folder, "*.jpg")))
+    names = sorted(n for n in os.listdir(folder) if n.endswith((".jpg", ".webp")))
     if not names:
-        raise FileNotFoundError(f"no .jpg in {folder}: give the photographs with --data")
+        raise FileNotFoundError(f"no .jpg or .webp in {folder}: give the photographs with --data")
     if not os.path.exists(cache):
         stack = [read(os.path.join(folder, n)) for n in names]
         np.save(cache + ".part.npy", np.stack(stack))
@@ -47,9 +46,10 @@ class Sampler:
     """Random training crops: photographs and rendered text, clean or degraded inputs."""
 
     def __init__(self, folder, cache, seed=0, rendered=64, fonts="/usr/share/fonts",
-                 text_share=0.1, blind_share=0.0, shrink_share=0.5):
+                 text_share=0.1, blind_share=0.0, halved_share=0.0, shrink_share=0.5):
         self.rng = np.random.default_rng(seed)
-        self.blind_share, self.shrink_share = blind_share, shrink_share
+        self.blind_share, self.halved_share = blind_share, halved_share
+        self.shrink_share = shrink_share
         self.pictures, weights = photos(folder, cache)
         found = find_fonts(fonts)
         if found and rendered and text_share:
@@ -79,8 +79,14 @@ class Sampler:
         if turn & 4:
             hr = hr.transpose(0, 2, 1)
         hr = np.ascontiguousarray(hr)
-        lr = degrade(hr, rng) if rng.random() < self.blind_share else shrink(hr)
-        return hr, lr
+        return hr, self.input(hr)
+
+    def input(self, hr):
+        """Degraded, halved or clean low-resolution picture of `hr`, by their shares."""
+        drawn = self.rng.random()
+        if drawn < self.blind_share:
+            return degrade(hr, self.rng)
+        return halved(hr) if drawn < self.blind_share + self.halved_share else shrink(hr)
 
     def batch(self, count, patch):
         """hr, up [B, 3, 4p, 4p] and lr [B, 3, p, p], f32 in 0..1; up is the model's bicubic."""
@@ -94,13 +100,43 @@ class Sampler:
         )
 
 
-def choosing_set(folder, limit=512):
-    """(name, hr, lr) of the choosing pictures, cut in the middle to multiples of 128."""
+class Batches(torch.utils.data.IterableDataset):
+    """Endless batches of a sampler, made in processes of their own beside the training."""
+
+    def __init__(self, sampler, count, patch, seed):
+        self.sampler, self.count, self.patch, self.seed = sampler, count, patch, seed
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        self.sampler.rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
+        while True:
+            yield self.sampler.batch(self.count, self.patch)
+
+
+def ahead(sampler, count, patch, seed, processes):
+    """Iterator over batches, a few of them made ahead by `processes`; `seed` is a list."""
+    batches = Batches(sampler, count, patch, seed)
+    loader = torch.utils.data.DataLoader(batches, None, num_workers=processes, prefetch_factor=4)
+    return iter(loader)
+
+
+def choosing_set(folder, limit=512, inputs=None):
+    """(name, hr, lr) of the choosing pictures, cut in the middle to multiples of 128.
+
+    `inputs` names a folder of finished low-resolution pictures (PNG) to take instead of shrinks.
+    """
     result = []
     for name in CHOOSING:
         hr = read(os.path.join(folder, name + ".webp"))
         height, width = (min(n, limit) // 128 * 128 for n in hr.shape[1:])
-        y, x = (hr.shape[1] - height) // 2, (hr.shape[2] - width) // 2
-        hr = hr[:, y : y + height, x : x + width]
-        result.append((name, hr, shrink(hr)))
+        y, x = ((n - m) // 2 // SCALE * SCALE for n, m in zip(hr.shape[1:], (height, width)))
+        cut = hr[:, y : y + height, x : x + width]
+        if inputs:
+            lr = read(os.path.join(inputs, name + ".png"))
+            y, x, height, width = (n // SCALE for n in (y, x, height, width))
+            lr = lr[:, y : y + height, x : x + width]
+        else:
+            lr = shrink(cut)
+        result.append((name, cut, lr))
     return result

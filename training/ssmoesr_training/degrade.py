@@ -1,14 +1,16 @@
-"""A mild blind degradation: blur, resize, noise, JPEG, then again in half of the cases.
+"""Degraded inputs: the two-order blind pipeline, and pictures enlarged before (the first half of 8x).
 
-Order as in Real-ESRGAN (arXiv 2107.10833) with milder ranges: a small network trained on the
-full ranges learns to smooth everything.
+Order and operations as in Real-ESRGAN (arXiv 2107.10833): blur, resize, noise, JPEG, twice, with
+milder ranges: a small network trained on the full ranges learns to smooth everything.
 """
 import io
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
-from .resize import SCALE, resize, to_bytes
+from .resize import SCALE, enlarge, resize, shrink, to_bytes
 
 
 def gaussian(sigma, ratio=1.0, angle=0.0):
@@ -21,23 +23,34 @@ def gaussian(sigma, ratio=1.0, angle=0.0):
     return kernel / kernel.sum()
 
 
+def lowpass(cutoff, reach=7):
+    """[n, n] separable windowed sinc: passes up to `cutoff` of the Nyquist frequency and rings."""
+    x = np.arange(-reach, reach + 1)
+    row = np.sinc(cutoff * x) * np.hanning(2 * reach + 3)[1:-1]
+    kernel = np.outer(row, row)
+    return kernel / kernel.sum()
+
+
 def blur(planes, kernel):
-    """Correlates [C, H, W] with a small kernel, borders mirrored."""
+    """Correlates [C, H, W] with a small odd kernel, borders mirrored; f32."""
     reach = kernel.shape[0] // 2
-    padded = np.pad(planes, ((0, 0), (reach, reach), (reach, reach)), "symmetric")
-    height, width = planes.shape[-2:]
-    result = np.zeros_like(planes)
-    for dy, row in enumerate(kernel.astype(planes.dtype)):
-        for dx, weight in enumerate(row):
-            if weight > 1e-4:
-                result += weight * padded[:, dy : dy + height, dx : dx + width]
-    return result
+    x = torch.from_numpy(np.ascontiguousarray(planes, np.float32))[:, None]
+    x = F.pad(x, (reach,) * 4, mode="reflect")
+    weight = torch.from_numpy(kernel.astype(np.float32))[None, None]
+    return F.conv2d(x, weight)[:, 0].numpy()
 
 
-def area(planes, height, width):
-    """Box-filtered shrink by whole factors."""
-    sy, sx = planes.shape[-2] // height, planes.shape[-1] // width
-    return planes.reshape(-1, height, sy, width, sx).mean((2, 4))
+def scaled(planes, height, width, rng):
+    """Resizes with a filter drawn at random: bicubic, linear, or box (as pooling does)."""
+    kind = rng.random()
+    if kind < 0.4:
+        return resize(planes.astype(np.float32), height, width, "symmetric")
+    x = torch.from_numpy(np.ascontiguousarray(planes, np.float32))[None]
+    if kind < 0.7:
+        y = F.interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    else:
+        y = F.interpolate(x, (height, width), mode="area")
+    return y[0].numpy()
 
 
 def jpeg(planes, quality, subsampling):
@@ -50,36 +63,55 @@ def jpeg(planes, quality, subsampling):
 
 
 def noisy(planes, rng, sigma):
-    """Adds Gaussian noise of `sigma` (0..255 units), the same in all channels 2 times in 5."""
+    """Adds noise of about `sigma` (0..255 units), the same in all channels 2 times in 5.
+
+    Half of the time its variance follows the brightness, as that of light does.
+    """
     channels = 1 if rng.random() < 0.4 else planes.shape[0]
-    return planes + rng.normal(0, sigma, (channels,) + planes.shape[1:]).astype(np.float32)
+    noise = rng.normal(0, sigma, (channels,) + planes.shape[1:]).astype(np.float32)
+    if rng.random() < 0.5:
+        noise = noise * np.sqrt(np.clip(planes, 0, 255) / 128.0).astype(np.float32)
+    return planes + noise
 
 
 def random_blur(planes, rng, low, high):
+    if rng.random() < 0.1:
+        return blur(planes, lowpass(rng.uniform(0.3, 0.9)))
     ratio = rng.uniform(0.4, 1.0) if rng.random() < 0.4 else 1.0
     return blur(planes, gaussian(rng.uniform(low, high), ratio, rng.uniform(0, np.pi)))
+
+
+def random_jpeg(planes, rng, low):
+    return jpeg(planes, rng.integers(low, 96), 2 if rng.random() < 0.5 else 0)
 
 
 def degrade(hr, rng):
     """8-bit [3, H, W] -> degraded 8-bit [3, H/4, W/4]."""
     x = hr.astype(np.float32)
     height, width = x.shape[-2] // SCALE, x.shape[-1] // SCALE
-    if rng.random() < 0.7:
-        x = random_blur(x, rng, 0.4, 2.0)
+    if rng.random() < 0.85:
+        x = random_blur(x, rng, 0.3, 2.6)
+    if rng.random() < 0.85:
+        factor = rng.uniform(0.4, 1.0)
+        x = scaled(x, round(x.shape[-2] * factor), round(x.shape[-1] * factor), rng)
+    if rng.random() < 0.8:
+        x = noisy(x, rng, rng.uniform(0.5, 11))
+    if rng.random() < 0.8:
+        x = random_jpeg(x, rng, 50)
     if rng.random() < 0.5:
-        factor = rng.uniform(0.5, 1.0)
-        x = resize(x, round(x.shape[-2] * factor), round(x.shape[-1] * factor), "symmetric")
-        if rng.random() < 0.5:
-            x = noisy(x, rng, rng.uniform(1, 8))
-        if rng.random() < 0.5:
-            x = jpeg(x, rng.integers(60, 96), 2 if rng.random() < 0.5 else 0)
-        x = resize(x, height, width, "symmetric")
-    elif rng.random() < 0.3:
-        x = area(x, height, width)
-    else:
-        x = resize(x, height, width, "symmetric")
-    if rng.random() < 0.5:
-        x = noisy(x, rng, rng.uniform(0.5, 5))
+        x = random_blur(x, rng, 0.2, 1.4)
+    x = scaled(x, height, width, rng)
+    if rng.random() < 0.6:
+        x = noisy(x, rng, rng.uniform(0.3, 6))
     if rng.random() < 0.7:
-        x = jpeg(x, rng.integers(60, 96), 2 if rng.random() < 0.5 else 0)
+        x = random_jpeg(x, rng, 55)
     return to_bytes(x)
+
+
+def halved(hr):
+    """8-bit [3, H, W] -> [3, H/4, W/4] that holds the detail of H/8 only, 8 bit.
+
+    8x enlarges by bicubic x2 and then by the networks: this is what they are given there.
+    """
+    small = torch.from_numpy(shrink(hr, 2 * SCALE)).float()
+    return to_bytes(enlarge(small, 2).numpy())

@@ -1,181 +1,200 @@
-"""Measures 4x results on the evaluation pictures.
+"""Measures enlarged pictures: the `ssmoesr` command beside plain methods and other programs.
 
-    python -m ssmoesr_training.evaluate --dev photos/dev --model ../models/photo
-    python -m ssmoesr_training.evaluate --dev photos/dev --folder results/
-    python -m ssmoesr_training.evaluate --dev photos/dev \\
-        --command "ssmoesr upscale {in} {out} --scale 4 --fidelity 1"
+    python evaluate.py --data photos --ssmoesr ../target/release/ssmoesr
+    python evaluate.py --data photos --ssmoesr ssmoesr --command "peer=peer -i {in} -o {out}"
 
-One of the three makes the results: this package itself, PNG files named as the pictures, or
-a command run per picture. Inputs are bicubic shrinks of the originals, or the PNG files of
-`--inputs`. Prints one row per picture and the means; `--tsv` keeps them.
+Sets: the pictures of <data>/dev shrunk 4 and 8 times, and the fixed degraded inputs of
+<data>/dev_blind (4 times). Prints one table per set, means over its pictures (NIQE: median).
 """
 import argparse
 import glob
+import json
 import os
-import shlex
-import subprocess
-import tempfile
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
-from PIL import Image
 
-from . import measure
+from . import measure, methods
 from .data import CHOOSING, read
-from .model import Model
-from .resize import SCALE, resize, shrink, to_bytes
+from .niqe import Niqe
+from .resize import SCALE, shrink
 
 COLUMNS = (
-    "gain", "psnr_y", "ssim_y", "pd", "lr_psnr", "energy", "phase",
-    "bicubic_psnr_y", "bicubic_ssim_y", "bicubic_pd", "bicubic_lr_psnr",
+    "psnr_y", "ssim_y", "ms_ssim", "gmsd", "pd", "lsd", "niqe", "lr_psnr", "energy", "phase",
+)
+HEADS = (
+    "PSNR-Y", "SSIM-Y", "MS-SSIM", "GMSD", "PD", "LSD dB", "NIQE", "LR dB", "energy", "phase",
 )
 
 
-def write(path, planes):
-    Image.fromarray(planes.transpose(1, 2, 0)).save(path)
-
-
-def by_model(options):
-    """Function (name, lr) -> sr that runs a model folder in this process."""
-    model = Model(options.model)
-    steps = [int(t) for t in options.steps]
-
-    def run(_, lr):
-        tensor = torch.from_numpy(lr.astype(np.float32) / 255)[None]
-        y = model.upscale(tensor, steps, options.fidelity, options.seed, not options.deterministic)
-        return to_bytes(y[0].numpy() * 255.0)
-
-    return run
-
-
-def by_folder(options):
-    return lambda name, _: read(os.path.join(options.folder, name + ".png"))
-
-
-def by_command(options):
-    """Runs the template without a shell; `{in}` and `{out}` stand for PNG paths."""
-
-    def run(name, lr):
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = (os.path.join(folder, f"{name}-{n}.png") for n in ("lr", "sr"))
-            write(source, lr)
-            words = shlex.split(options.command)
-            words = [w.replace("{in}", source).replace("{out}", target) for w in words]
-            subprocess.run(words, check=True)
-            return read(target)
-
-    return run
-
-
 def distance(perceptual, a, b):
-    """PD averaged over crop offsets 0..3, so that a pattern locked to a phase is not rewarded."""
-    if perceptual is None:
-        return (float("nan"),) * 2
+    """PD averaged over crop offsets 0..3, so that a pattern locked to a phase is not rewarded;
+    and PD at offset 0, as the published baselines have it."""
     x, y = (torch.from_numpy(v.astype(np.float32) / 255)[None] for v in (a, b))
     with torch.no_grad():
         values = [float(perceptual(x[..., o:, o:], y[..., o:, o:])) for o in range(SCALE)]
     return float(np.mean(values)), values[0]
 
 
-def figures(sr, hr, lr, perceptual):
-    """Values of COLUMNS for one picture."""
-    bicubic = to_bytes(resize(lr.astype(np.float64), *hr.shape[1:], "symmetric"))
-    base = measure.psnr_y(bicubic, hr)
-    own = measure.psnr_y(sr, hr)
-    return (
-        own - base, own, measure.ssim_y(sr, hr), distance(perceptual, sr, hr)[0],
-        measure.consistency(sr, lr), measure.residual_energy(sr, hr, bicubic),
-        measure.phase_spread(sr),
-        base, measure.ssim_y(bicubic, hr), distance(perceptual, bicubic, hr)[1],
-        measure.consistency(bicubic, lr),
-    )
+class Judge:
+    """All figures of one result."""
+
+    def __init__(self, perceptual, niqe):
+        from .losses import Perceptual
+
+        torch.set_num_threads(1)
+        self.perceptual, self.niqe = Perceptual(perceptual), Niqe(niqe)
+
+    def __call__(self, sr, hr, lr, scale):
+        """Values of COLUMNS, then PD at offset 0."""
+        mean, first = distance(self.perceptual, sr, hr)
+        base = methods.bicubic(lr, scale)
+        return (
+            measure.psnr_y(sr, hr, scale), measure.ssim_y(sr, hr, scale),
+            measure.ms_ssim(sr, hr, scale), measure.gmsd(sr, hr, scale), mean,
+            measure.log_spectral(sr, hr, scale), self.niqe(sr, SCALE),
+            measure.consistency(sr, lr, scale), measure.residual_energy(sr, hr, base),
+            measure.phase_spread(sr), first,
+        )
 
 
-def check_baselines(path, rows):
-    """Prints the largest deviation of our bicubic row from the published one."""
-    expected = {}
+JUDGE = None
+
+
+def start_worker(perceptual, niqe):
+    global JUDGE
+    JUDGE = Judge(perceptual, niqe)
+
+
+def judge_one(path, inputs, scale, kind, save):
+    """Figures of one picture by the method `kind` (name, program or None)."""
+    hr = read(path)
+    name = os.path.splitext(os.path.basename(path))[0]
+    if inputs:
+        lr = read(os.path.join(inputs, name + ".png"))
+        hr = hr[:, : lr.shape[1] * scale, : lr.shape[2] * scale]
+    else:
+        hr = hr[:, : hr.shape[1] // scale * scale, : hr.shape[2] // scale * scale]
+        lr = shrink(hr, scale)
+    title, template = kind
+    sr = (methods.command(template) if template else methods.PLAIN[title])(lr, scale)
+    if save:
+        os.makedirs(save, exist_ok=True)
+        methods.write(os.path.join(save, name + ".png"), sr)
+    return name, JUDGE(sr, hr, lr, scale)
+
+
+def check_baselines(path, scale, rows):
+    """Largest deviation of our bicubic row from the published one, by column."""
+    worst = dict.fromkeys(("psnr_y", "ssim_y", "pd", "lr_psnr"), 0.0)
     with open(path, encoding="utf-8") as file:
         header = file.readline().rstrip("\n").split("\t")
         for line in file:
             row = dict(zip(header, line.rstrip("\n").split("\t")))
-            if row["scale"] == str(SCALE) and row["method"] == "bicubic":
-                expected[row["file"]] = [float(row[k]) for k in header[3:]]
-    worst = [0.0] * 4
-    for name, values in rows.items():
-        for i, (have, want) in enumerate(zip(values[7:], expected[name])):
-            if not np.isnan(have):
-                worst[i] = max(worst[i], abs(have - want))
-    print("bicubic against BASELINES.tsv, largest difference: "
-          + "  ".join(f"{c[8:]} {w:.5f}" for c, w in zip(COLUMNS[7:], worst)))
+            if row["scale"] != str(scale) or row["method"] != "bicubic":
+                continue
+            have = dict(zip(COLUMNS, rows[row["file"]]), pd=rows[row["file"]][-1])
+            for name in worst:
+                worst[name] = max(worst[name], abs(have[name] - float(row[name])))
+    return worst
 
 
-def line(name, values):
-    return f"{name:22s}" + "".join(f"{v:11.4f}" for v in values)
+def summary(rows, names):
+    """Means by column (NIQE: median)."""
+    table = np.array([rows[n] for n in names])
+    means = table.mean(0)
+    means[COLUMNS.index("niqe")] = np.median(table[:, COLUMNS.index("niqe")])
+    return means
 
 
-def main():
+def line(title, values, base):
+    gain, ratio = values[0] - base[0], values[4] / base[4]
+    cells = [f"{v:9.4f}" for v in values[: len(COLUMNS)]]
+    return f"{title:28s}{gain:+9.3f}{ratio:9.3f}" + "".join(cells)
+
+
+def parse(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--dev", required=True, help="folder of originals")
-    add("--inputs", help="folder of PNG inputs instead of bicubic shrinks")
-    add("--model", help="model folder")
-    add("--folder", help="folder of finished PNG results")
-    add("--command", help="command template with {in} and {out}")
-    add("--steps", default="4", help="with --model: experts in order, such as 4321")
-    add("--fidelity", type=float, default=1.0)
-    add("--seed", type=int, default=0)
-    add("--deterministic", action="store_true")
-    add("--perceptual", help="SqueezeNet weights (.mat) for PD")
+    add("--data", required=True, help="folder with dev/ and dev_blind/")
+    add("--measures", required=True, help="folder with sqz_notop.mat and niqe_pris_params.npz")
+    add("--ssmoesr", help="the program")
+    add("--options", default="", help="further options of ssmoesr, as one word")
+    add("--command", action="append", default=[], metavar="NAME=TEMPLATE",
+        help="another program, with {in}, {out} and {scale}")
+    add("--sets", nargs="*", default=["bicubic4", "blind4", "bicubic8"],
+        choices=("bicubic4", "blind4", "bicubic8"))
+    add("--rows", nargs="*", help="only rows whose title begins so")
     add("--names", nargs="*", help="only these pictures")
-    add("--save", help="folder for the results as PNG")
-    add("--tsv")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    if options.model:
-        run = by_model(options)
-    elif options.folder:
-        run = by_folder(options)
-    elif options.command:
-        run = by_command(options)
-    else:
-        parser.error("one of --model, --folder, --command is needed")
-    perceptual = None
-    if options.perceptual:
-        from .losses import Perceptual
+    add("--save", help="folder for the pictures")
+    add("--json", help="file for every value")
+    add("--known", help="file with values of the plain methods, made where it is missing")
+    add("--jobs", type=int, default=1)
+    return parser.parse_args(arguments)
 
-        perceptual = Perceptual(options.perceptual)
-    rows = {}
-    print(f"{'picture':22s}" + "".join(f"{c[-10:]:>11s}" for c in COLUMNS))
-    for path in sorted(glob.glob(os.path.join(options.dev, "*.webp"))):
-        name = os.path.splitext(os.path.basename(path))[0]
-        if options.names and name not in options.names:
-            continue
-        hr = read(path)
-        if options.inputs:
-            lr = read(os.path.join(options.inputs, name + ".png"))
-            hr = hr[:, : lr.shape[1] * SCALE, : lr.shape[2] * SCALE]
-        else:
-            lr = shrink(hr)
-        sr = run(name, lr)
-        if options.save:
-            os.makedirs(options.save, exist_ok=True)
-            write(os.path.join(options.save, name + ".png"), sr)
-        rows[name] = figures(sr, hr, lr, perceptual)
-        print(line(name, rows[name]), flush=True)
-    groups = {"mean": list(rows), "mean, not chosen on": [n for n in rows if n not in CHOOSING]}
-    for title, names in groups.items():
-        if names:
-            print(line(f"{title} ({len(names)})", np.mean([rows[n] for n in names], 0)))
-    baselines = os.path.join(options.dev, "BASELINES.tsv")
-    if os.path.exists(baselines) and not options.inputs:
-        check_baselines(baselines, rows)
-    if options.tsv:
-        with open(options.tsv, "w", encoding="utf-8") as file:
-            file.write("picture\t" + "\t".join(COLUMNS) + "\n")
-            for name, values in rows.items():
-                file.write(name + "\t" + "\t".join(f"{v:.4f}" for v in values) + "\n")
+
+def kinds(options):
+    """(title, template or None) of every row."""
+    found = [(title, None) for title in methods.PLAIN]
+    if options.ssmoesr:
+        found += methods.templates(options.ssmoesr, options.options).items()
+    found += [tuple(c.split("=", 1)) for c in options.command]
+    if options.rows:
+        found = [k for k in found if k[0].startswith(tuple(options.rows)) or k[0] == "bicubic"]
+    return found
+
+
+def main():
+    options = parse()
+    dev = os.path.join(options.data, "dev")
+    paths = sorted(glob.glob(os.path.join(dev, "*.webp")))
+    names = [os.path.splitext(os.path.basename(p))[0] for p in paths]
+    if options.names:
+        paths = [p for p, n in zip(paths, names) if n in options.names]
+        names = [n for n in names if n in options.names]
+    if not paths:
+        raise SystemExit(f"evaluate: no picture of {options.names or '*.webp'} in {dev}")
+    everything, known = {}, {}
+    if options.known and os.path.exists(options.known):
+        with open(options.known, encoding="utf-8") as file:
+            known = json.load(file)
+    files = [os.path.join(options.measures, n) for n in ("sqz_notop.mat", "niqe_pris_params.npz")]
+    with ProcessPoolExecutor(options.jobs, initializer=start_worker, initargs=files) as pool:
+        for chosen in options.sets:
+            scale = int(chosen[-1])
+            inputs = os.path.join(options.data, "dev_blind") if "blind" in chosen else None
+            print(f"\n{chosen}, {len(paths)} pictures\n{'':28s}{'gain dB':>9s}{'PD ratio':>9s}"
+                  + "".join(f"{h:>9s}" for h in HEADS), flush=True)
+            base = {}
+            for title, template in kinds(options):
+                rows = known.get(chosen, {}).get(title, {}) if template is None else {}
+                save = options.save and os.path.join(options.save, chosen, title)
+                waiting = [
+                    pool.submit(judge_one, p, inputs, scale, (title, template), save)
+                    for p, n in zip(paths, names) if n not in rows
+                ]
+                rows.update(w.result() for w in waiting)
+                if template is None:
+                    known.setdefault(chosen, {})[title] = rows
+                everything.setdefault(chosen, {})[title] = rows
+                groups = {"": names, ", not watched": [n for n in names if n not in CHOOSING]}
+                for suffix, group in groups.items():
+                    if group:
+                        values = summary(rows, group)
+                        base.setdefault(suffix, values)
+                        print(line(title + suffix, values, base[suffix]), flush=True)
+            published = os.path.join(dev, "BASELINES.tsv")
+            if not inputs and not options.names and os.path.exists(published):
+                worst = check_baselines(published, scale, everything[chosen]["bicubic"])
+                print("bicubic against BASELINES.tsv, largest difference: "
+                      + ", ".join(f"{n} {v:.5f}" for n, v in worst.items()))
+    for path, values in ((options.known, known), (options.json, everything)):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump({"columns": COLUMNS, **values}, file)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,13 @@ def keys(x):
     return np.where(x <= 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
+def lanczos3(x):
+    """Sinc windowed by a sinc three times as wide."""
+    return np.where(np.abs(x) < 3.0, np.sinc(x) * np.sinc(x / 3.0), 0.0)
+
+
 @functools.lru_cache(maxsize=2048)
-def matrix(n_in, n_out, border):
+def matrix(n_in, n_out, border, kernel=keys, radius=2.0):
     """[n_out, n_in] f64 weights of a one-dimensional resize; `border` is symmetric or edge.
 
     When shrinking, the kernel is stretched by the factor (antialiasing).
@@ -28,10 +33,10 @@ def matrix(n_in, n_out, border):
     scale = n_out / n_in
     squeeze = min(scale, 1.0)
     centre = (np.arange(n_out) + 0.5) / scale - 0.5
-    reach = 2.0 / squeeze
+    reach = radius / squeeze
     first = np.floor(centre - reach).astype(int)
     taps = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 2)
-    weights = keys((taps - centre[:, None]) * squeeze)
+    weights = kernel((taps - centre[:, None]) * squeeze)
     weights /= weights.sum(1, keepdims=True)
     if border == "symmetric":
         taps = taps % (2 * n_in)
@@ -45,10 +50,10 @@ def matrix(n_in, n_out, border):
     return result
 
 
-def resize(planes, height, width, border):
+def resize(planes, height, width, border, kernel=keys, radius=2.0):
     """Resizes [..., H, W] to [..., height, width] in the type of `planes`, not rounded."""
-    rows = matrix(planes.shape[-2], height, border).astype(planes.dtype)
-    columns = matrix(planes.shape[-1], width, border).astype(planes.dtype)
+    rows = matrix(planes.shape[-2], height, border, kernel, radius).astype(planes.dtype)
+    columns = matrix(planes.shape[-1], width, border, kernel, radius).astype(planes.dtype)
     return rows @ planes @ columns.T
 
 

@@ -7,13 +7,22 @@ from unittest import mock
 import numpy as np
 import torch
 
-from ssmoesr_training import degrade, export, losses, measure, network, refit, tensors, train
+from ssmoesr_training import (
+    adversary, data, degrade, detail, export, losses, measure, methods, network, refit, tensors,
+    train, trainer,
+)
 from ssmoesr_training.decoder import AFF, Decoder
 from ssmoesr_training.model import Model
 from ssmoesr_training.network import DEFAULT, Attention, Condition, Denoiser, SpaceLinear
 from ssmoesr_training.resize import enlarge, matrix, resize, shrink
 from ssmoesr_training.schedule import Shift
 from ssmoesr_training.transform import Transform
+
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+MODEL = os.path.join(ROOT, "models", "photo")
+SHARED = os.environ.get("SSMOESR_SHARED", os.path.join(ROOT, "..", "shared"))
+SHARED = SHARED if os.path.exists(os.path.join(SHARED, "perceptual")) else None
 
 
 def randomised(module, seed=0, deviation=0.05):
@@ -123,6 +132,139 @@ class Losses(unittest.TestCase):
         self.assertAlmostEqual(float(losses.latent_mse(a, b, sigma)), 0.25, places=5)
 
 
+class Measures(unittest.TestCase):
+    def setUp(self):
+        rng = np.random.default_rng(3)
+        wide = rng.integers(0, 256, (3, 48, 48), dtype=np.uint8)
+        self.picture = methods.bicubic(wide, 4)
+
+    def test_nothing_differs_from_itself(self):
+        x = self.picture
+        self.assertAlmostEqual(measure.ms_ssim(x, x), 1.0)
+        self.assertEqual((measure.gmsd(x, x), measure.log_spectral(x, x)), (0.0, 0.0))
+
+    def test_blur_is_worse_the_wider_it_is(self):
+        x, found = self.picture, []
+        for sigma in (0.6, 1.2, 2.4):
+            y = degrade.to_bytes(degrade.blur(x, degrade.gaussian(sigma)))
+            found.append((
+                -measure.ms_ssim(y, x), measure.gmsd(y, x), measure.log_spectral(y, x),
+            ))
+        for less, more in zip(found, found[1:]):
+            self.assertTrue(all(a < b for a, b in zip(less, more)), found)
+
+    def test_back_projection_restores_the_input(self):
+        lr = measure.shrink(self.picture)
+        plain, projected = methods.bicubic(lr, 4), methods.back_projection(lr, 4)
+        self.assertGreater(measure.consistency(projected, lr), measure.consistency(plain, lr) + 10)
+
+    def test_the_grid_loss_sees_a_grid_only(self):
+        plain = torch.rand(2, 3, 64, 64)
+        dotted = plain.clone()
+        dotted[:, :, ::4, ::4] += 0.8
+        self.assertEqual(float(detail.grid(plain, plain)), 0.0)
+        self.assertGreater(float(detail.grid(dotted, plain)), 0.1)
+
+    @unittest.skipUnless(SHARED, "the perceptual files are not beside the project")
+    def test_known_answers(self):
+        from ssmoesr_training.niqe import Niqe
+
+        hr = data.read(os.path.join(SHARED, "photos", "dev", "face_plaid.webp"))
+        sr = methods.bicubic(measure.shrink(hr), 4)
+        folder = os.path.join(SHARED, "perceptual")
+        niqe = Niqe(os.path.join(folder, "niqe_pris_params.npz"))
+        self.assertAlmostEqual(niqe(hr), 2.5058, delta=0.02)
+        self.assertAlmostEqual(niqe(sr), 7.4577, delta=0.02)
+        perceptual = losses.Perceptual(os.path.join(folder, "sqz_notop.mat"))
+        self.assertAlmostEqual(detail.distances(perceptual, sr, hr, 0), 0.489107, delta=1e-5)
+
+
+class Adversary(unittest.TestCase):
+    def test_losses_know_right_from_wrong(self):
+        sure, wrong = torch.full((4,), 3.0), torch.full((4,), -3.0)
+        self.assertEqual(float(adversary.discriminator_loss(sure, wrong)), 0.0)
+        self.assertEqual(float(adversary.discriminator_loss(wrong, sure)), 8.0)
+        self.assertLess(float(adversary.generator_loss(sure)), 0.0)
+
+    def test_it_learns_to_tell_noise_from_none(self):
+        torch.manual_seed(1)
+        judge = adversary.Discriminator(8)
+        optimiser = torch.optim.Adam(judge.parameters(), 1e-2)
+        base = torch.rand(4, 3, 32, 32)
+        for _ in range(30):
+            real = judge(base + 0.2 * torch.randn_like(base), base)
+            loss = adversary.discriminator_loss(real, judge(base, base))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        self.assertLess(float(loss.detach()), 1.0)
+
+
+class Training(unittest.TestCase):
+    """A few steps of every stage on made-up photographs."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        rng = np.random.default_rng(0)
+        for name, size, suffix in (("train", 512, ".jpg"), ("dev", 128, ".webp")):
+            os.makedirs(os.path.join(cls.folder.name, name))
+            names = data.CHOOSING if name == "dev" else ("a", "b")
+            for picture in names:
+                small = rng.integers(0, 256, (3, size // 8, size // 8), dtype=np.uint8)
+                path = os.path.join(cls.folder.name, name, picture + suffix)
+                methods.write(path, methods.bicubic(small, 8))
+
+    def options(self, run, words):
+        words = f"{words} --batch 2 --text 0 --blind 0.3 --halved 0.2 --minutes 1 --warm 1"
+        place = os.path.join(self.folder.name, run)
+        return train.parse(["--run", place, "--data", self.folder.name, *words.split()])
+
+    def steps(self, kind, options, count):
+        run = kind(options)
+        run.trained.train()
+        batch = list(run.batch(False))  # always the same: progress shows within a few steps
+        run.batch = lambda late: batch
+        found = [run.step(0.0) for _ in range(count)]
+        run.save()
+        self.assertTrue(all(np.isfinite(v) for parts in found for v in parts.values()), found)
+        return run, found
+
+    def test_every_stage_learns_and_goes_on_where_it_ended(self):
+        first, found = self.steps(trainer.Trainer, self.options("e4", "--lr 2e-3"), 24)
+        self.assertLess(found[-1]["l1"], 0.98 * found[0]["l1"])
+        again = trainer.Trainer(self.options("e4", ""))
+        self.assertEqual(again.steps, 24)
+        for name, value in first.average.items():
+            torch.testing.assert_close(again.average[name], value)
+        place = os.path.join(self.folder.name, "e4")
+        run, _ = self.steps(trainer.Trainer, self.options("e1", f"--t 1 --init {place} --loss mse"), 2)
+        for name, value in run.expert["condition"].state_dict().items():
+            torch.testing.assert_close(value, first.average["condition." + name])
+        self.steps(trainer.Trainer, self.options("d", f"--stage decoder --expert {place}"), 2)
+
+    def test_detail_trains_expert_decoder_and_adversary(self):
+        words = "--stage detail --expert {0} --decoder {0} --adversarial 1 --consistency 1 --grid 0.1"
+        options = self.options("detail", words.format(MODEL) + " --faithful 0")
+        run, found = self.steps(detail.Detail, options, 2)
+        self.assertEqual(
+            set(found[0]), {"l1", "ffl", "consistency", "grid", "adversary", "gan"}
+        )
+        start = trainer.read_start(MODEL, 4)
+        for name in ("denoiser.output.weight", "decoder.output.weight"):
+            self.assertGreater(float((run.trained.state_dict()[name] - start[name]).abs().max()), 0)
+        for name, value in run.expert.state_dict().items():
+            if value.shape == start[name].shape:
+                torch.testing.assert_close(value, start[name])
+        again = detail.Detail(options)
+        for name, value in run.adversary.state_dict().items():
+            torch.testing.assert_close(again.adversary.state_dict()[name], value)
+        options.faithful = 1.0
+        self.assertEqual(list(self.steps(detail.Detail, options, 1)[1][0]), ["l1 faithful"])
+        self.assertEqual({"gain_db", "energy", "pd_ratio"} - set(run.figures()), set())
+
+
 class SpaceExperts(unittest.TestCase):
     def test_equation_5(self):
         layer = SpaceLinear(2, 3, 4)
@@ -212,7 +354,7 @@ class Files(unittest.TestCase):
             model = Model(folder)
             for name, digest in model.config["files"].items():
                 self.assertEqual(digest, tensors.sha256(os.path.join(folder, name)))
-            start = train.fit_in(train.read_start(folder, 4), both(condition, denoiser))
+            start = trainer.fit_in(trainer.read_start(folder, 4), both(condition, denoiser))
             torch.testing.assert_close(
                 start["condition.input.weight"], condition.input.weight, atol=1e-3, rtol=1e-3
             )
