@@ -19,7 +19,7 @@ HEADER = {
     "format": 1,
     "family": "native",
     "name": "photo",
-    "version": "0.1.0",
+    "version": "0.2.0",
     "licence": "CC0-1.0",
     "scales": [4, 8],
     "lattice": 32,
@@ -28,7 +28,7 @@ TRAILER = {
     "sampler": {
         "kind": "shift", "steps": 4, "kappa": 2.0, "min_noise": 0.2, "power": 0.3, "end": 0.99
     },
-    "defaults": {"steps": 1, "fidelity": 1.0, "eta": 1.0, "colour_fix": "none"},
+    "defaults": {"steps": 2, "fidelity": 0.5, "eta": 1.0, "colour_fix": "none"},
 }
 FILES = ["condition", "expert1", "expert2", "expert3", "expert4", "decoder"]
 

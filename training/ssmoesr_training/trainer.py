@@ -104,7 +104,8 @@ class Trainer:
         o = self.o
         self.trained, start = self.expert, read_start(o.init, o.t) if o.init else {}
         if o.stage == "decoder":
-            self.trained = nn.ModuleDict({"decoder": Decoder(latent, DEFAULT["decoder"])})
+            config = dict(DEFAULT["decoder"], aff=dict(DEFAULT["decoder"]["aff"], blocks=o.filters))
+            self.trained = nn.ModuleDict({"decoder": Decoder(latent, config)})
             start = dict(self.freeze_expert(), **start)
         if o.init:
             self.trained.load_state_dict(fit_in(start, self.trained))
@@ -293,9 +294,13 @@ class Trainer:
         o, means = self.o, {}
         self.trained.train()
         budget, mark = o.minutes * 60.0, self.seconds
-        while self.seconds < budget:
+
+        def progress():
+            return self.steps / o.steps if o.steps else self.seconds / budget
+
+        while progress() < 1.0:
             start = time.monotonic()
-            for name, value in self.step(self.seconds / budget).items():
+            for name, value in self.step(progress()).items():
                 means[name] = means.get(name, value) * 0.98 + 0.02 * value
             self.seconds += min(10.0, time.monotonic() - start)  # a pause is not training
             if self.seconds - mark >= o.every:
