@@ -43,6 +43,15 @@ kernels! {
     FilterHidden "filter_hidden"
     FilterMask "filter_mask"
     SpectrumToRows "spectrum_to_rows"
+    Fill "fill"
+    Cut "cut"
+    BlendAcross "blend_across"
+    BlendDown "blend_down"
+    CheckFinite "check_finite"
+    StepField "step_field"
+    Enlarge "enlarge"
+    Ranges "ranges"
+    WritePlane "write_plane"
 }
 
 /// What wide convolutions multiply in; they sum in f32, and everything else is f32.

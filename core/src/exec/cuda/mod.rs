@@ -4,6 +4,7 @@
 //! lives. Weights are loaded once per executor; all plans of an executor share one memory of results.
 
 mod device;
+mod driver;
 mod fault;
 mod fuse;
 mod images;
