@@ -3,7 +3,8 @@
 use super::assemble::Rows;
 use super::cache::FrameCache;
 use super::cancel::CancelToken;
-use super::picture::{Fields, Job, Local, Work};
+use super::layout::Scene;
+use super::picture::{Fields, Job, Local, Work, tile_name};
 use super::plans::{Plans, Tiling};
 use super::progress::{Counter, ProgressFn};
 use super::settings::{ColourFix, Settings};
@@ -14,7 +15,7 @@ use crate::pixels::canvas::{Band, Canvas, unit};
 use crate::pixels::convert::CONTEXT;
 use crate::pixels::resample::{bicubic_rows, bicubic_up};
 use crate::pixels::{FrameMut, FrameRef, alpha, colorfix, convert, imresize};
-use crate::tiles::Order;
+use crate::tiles::{Order, TileGrid};
 use std::sync::Arc;
 
 /// Everything of the size of a picture; the memory serves picture after picture.
@@ -124,13 +125,24 @@ impl Upscaler {
                 batch: self.tune.batch,
                 stop: cancel.flag(),
             };
+            let scene = Scene {
+                job: &job,
+                fine,
+                alpha: has_alpha.then_some((&*alpha, settings.scale)),
+                whole: settings.colour_fix != ColourFix::None,
+                format: output.format(),
+                color: output.color(),
+                size: (output.width() as usize, output.height() as usize),
+            };
+            let resident = self.resident(plans, &scene, settings)?;
+            let on_device = resident.is_some();
             // What a decoder reads at output size depends on more than a tile's part of the condition.
             let values = job.latent_channels * settings.steps.len() + 3 * model::FACTOR * model::FACTOR;
             let mut kept = cache
                 .as_deref_mut()
                 .filter(|_| !guided && !settings.independent && FrameCache::fits(grid, values));
             if let Some(cache) = &mut kept {
-                cache.begin(grid, settings, condition);
+                cache.begin(grid, settings, condition, on_device);
             }
             let mut counter = Counter::new(progress, job.units())?;
             let mut finish = Finish {
@@ -142,10 +154,19 @@ impl Upscaler {
                 bands,
             };
             finish.begin(output)?;
-            let mut take = |rows: &Rows<'_>| finish.rows(rows, output);
-            let all = if settings.independent {
+            let all = if let Some(mut resident) = resident {
+                let begun = resident.begin(plans, &scene, finish.base, kept.as_deref_mut(), &mut counter);
+                let done = begun.and_then(|p| resident.end(&p, output, &mut finish.bands.whole));
+                if done.is_err() {
+                    resident.drain();
+                }
+                plans.resident = Some(resident);
+                done
+            } else if settings.independent {
+                let mut take = |rows: &Rows<'_>| finish.rows(rows, output);
                 job.independent(plans, local, decoding, &mut counter, &mut take)
             } else {
+                let mut take = |rows: &Rows<'_>| finish.rows(rows, output);
                 let (steps, decoded) = match &mut kept {
                     Some(cache) => (Some(cache.steps.as_mut_slice()), Some(cache.decoded.as_mut_slice())),
                     None => (None, None),
@@ -165,7 +186,7 @@ impl Upscaler {
             finish.end(lr, output)?;
             let units = job.units();
             if let Some(cache) = kept {
-                cache.finish(grid, settings, condition);
+                cache.finish(grid, settings, condition, on_device);
             }
             if let Some(cache) = cache {
                 cache.tiles += units;
@@ -284,8 +305,8 @@ impl Finish<'_> {
 }
 
 /// Range of the input above which a tile has something to show, and of the result below which it shows nothing.
-const ALIVE: f32 = 8.0 / 255.0;
-const DEAD: f32 = 0.5 / 255.0;
+pub(super) const ALIVE: f32 = 8.0 / 255.0;
+pub(super) const DEAD: f32 = 0.5 / 255.0;
 
 /// Refuses tiles that came out as one colour where the input has more: a network that failed, not a picture.
 fn check_life(
@@ -314,17 +335,19 @@ fn check_life(
         let dead = |c: usize| range(rgb, c, large.1.clone(), large.0.clone()) < DEAD;
         let alive = |c: usize| range(fine, c, ys.clone(), xs.clone()) > ALIVE;
         if (0..3).all(dead) && (0..3).any(alive) {
-            let row = (0..job.grid.counts().0).rfind(|r| {
-                job.grid.tile(r * job.grid.counts().1).is_some_and(|t| t.rect.y * f <= rows.start)
-            });
-            let tile = row.and_then(|r| job.grid.tile(r * job.grid.counts().1 + column)).unwrap_or(tile);
-            return Err(Error::internal(format!(
-                "{} came out as one colour, the input has more there",
-                job.name(&tile)
-            )));
+            return Err(lifeless(job.grid, rows.start, column));
         }
     }
     Ok(())
+}
+
+/// What is said of a tile that came out as one colour: that of a column in which row `y` of the result lies.
+pub(super) fn lifeless(grid: &TileGrid, y: usize, column: usize) -> Error {
+    let (rows, columns) = grid.counts();
+    let above = |r: &usize| grid.tile(r * columns).is_some_and(|t| t.rect.y * model::FACTOR <= y);
+    let row = (0..rows).rfind(above).unwrap_or_default();
+    let tile = grid.tile(row * columns + column).unwrap_or_default();
+    Error::internal(format!("{} came out as one colour, the input has more there", tile_name(grid, &tile)))
 }
 
 /// Sides tried for tiles, in latent cells, when the whole picture is above the budget.

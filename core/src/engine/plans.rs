@@ -1,7 +1,9 @@
 //! Plans by shape and weights by expert, made when first needed and kept.
 
 use super::paint::Workspace;
+use super::resident::Resident;
 use crate::error::{Error, Result};
+use crate::exec::maps::Maps;
 use crate::exec::{Executor, Prepared, Weights};
 use crate::graph::Graph;
 use crate::model;
@@ -36,6 +38,8 @@ pub(super) struct Plans {
     one_at_a_time: bool,
     tiling: Option<(GridKey, Tiling)>,
     pub(super) workspace: Workspace,
+    /// What a device holds of pictures, where it can.
+    pub(super) resident: Option<Resident>,
 }
 
 /// What a grid follows from: latent cells high and wide, side and overlap asked for, scale.
@@ -124,6 +128,7 @@ impl Plans {
             weights: HashMap::new(),
             tiling: None,
             workspace: Workspace::default(),
+            resident: None,
         }
     }
 
@@ -159,13 +164,20 @@ impl Plans {
     pub(super) fn forget(&mut self) {
         self.prepared.clear();
         self.tiling = None;
+        self.resident = None;
     }
 
     /// Another executor from now on; tiles stay as they are.
     pub(super) fn compute_with(&mut self, executor: Arc<dyn Executor>) {
         self.prepared.clear();
         self.weights.clear();
+        self.resident = None;
         self.executor = executor;
+    }
+
+    /// Maps on the executor's device, where it has such.
+    pub(super) fn maps(&self) -> Option<Result<Box<dyn Maps>>> {
+        self.executor.maps()
     }
 
     /// The plan for `key` with the weights of `expert` (without meaning for the decoder).

@@ -3,10 +3,12 @@
 use super::cache::FrameCache;
 use super::cancel::CancelToken;
 use super::inspect::{check_tensors, locate};
+use super::layout::{Layout, Scene};
 use super::memory;
 use super::paint::TILE_SIDES;
 use super::plans::{GridKey, Part, Plans, Tiling};
 use super::progress::ProgressFn;
+use super::resident::Resident;
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{self, Executor};
@@ -360,7 +362,7 @@ impl Upscaler {
         let mut chosen = None;
         for side in sides() {
             let grid = with_side(side)?;
-            if self.tile_bytes(&grid)?.is_some_and(|bytes| bytes <= TILE_BYTES) {
+            if self.tile_bytes(&grid, self.tune.batch)?.is_some_and(|bytes| bytes <= TILE_BYTES) {
                 chosen = Some(grid);
                 break;
             }
@@ -386,7 +388,7 @@ impl Upscaler {
         let Some(free) = own.or_else(memory::free) else { return Ok(chosen) };
         let held = executor.held();
         let need = |grid: &TileGrid| -> Result<u64> {
-            let tile = self.tile_bytes(grid)?.unwrap_or(u64::MAX);
+            let tile = self.tile_bytes(grid, self.tune.batch)?.unwrap_or(u64::MAX);
             let frame = if beside { self.frame_bytes(grid, settings) } else { 0 };
             Ok(tile.saturating_sub(held).saturating_add(frame))
         };
@@ -431,8 +433,52 @@ impl Upscaler {
         Ok(grid)
     }
 
-    /// Bytes that results of one tile of `grid` take at a time; nothing where it is too large to be recorded.
-    pub(super) fn tile_bytes(&self, grid: &TileGrid) -> Result<Option<u64>> {
+    /// The device with room for a picture, where it can hold one and has the memory; else its tiles come and go one by one.
+    ///
+    /// # Errors
+    /// `Device` where the device fails.
+    pub(super) fn resident(
+        &self,
+        plans: &mut Plans,
+        scene: &Scene<'_>,
+        settings: &Settings,
+    ) -> Result<Option<Resident>> {
+        if settings.independent {
+            return Ok(None);
+        }
+        let executor = self.executor();
+        let mut resident = match plans.resident.take() {
+            Some(resident) => resident,
+            None => match plans.maps() {
+                Some(maps) => Resident::new(maps?),
+                None => return Ok(None),
+            },
+        };
+        let layout = Layout::of(scene);
+        if layout.len > resident.held() {
+            let values = (layout.len - resident.held()) + layout.sent + layout.back_len;
+            let bytes = (values as u64).saturating_mul(size_of::<f32>() as u64);
+            let tile = match executor.free() {
+                Some(_) => self.tile_bytes(scene.job.grid, scene.job.batch)?.unwrap_or(u64::MAX),
+                None => 0,
+            };
+            let need = bytes.saturating_add(tile.saturating_sub(executor.held()));
+            if executor.free().is_some_and(|free| need > free) {
+                return Ok(None);
+            }
+        }
+        match resident.room(layout.len) {
+            Ok(_) => Ok(Some(resident)),
+            Err(e) if e.kind() == ErrorKind::Limit => {
+                log::debug!("{e}; tiles come and go one by one");
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Bytes that results of `batch` tiles of `grid` take at a time; nothing where it is too large to be recorded.
+    pub(super) fn tile_bytes(&self, grid: &TileGrid, batch: usize) -> Result<Option<u64>> {
         let network = &self.manifest.network;
         let (h, w) = grid.tile_shape();
         let cells = (h as u64).saturating_mul(w as u64);
@@ -442,7 +488,7 @@ impl Upscaler {
         let executor = self.executor();
         let mut most = 0;
         for part in [Part::Denoiser, Part::Decoder] {
-            most = most.max(Plans::bytes(&*executor, network, (part, self.tune.batch, h, w))?);
+            most = most.max(Plans::bytes(&*executor, network, (part, batch, h, w))?);
         }
         Ok(Some(most))
     }

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A GPU that this build has kernels for.
 pub(super) struct Device {
-    driver: &'static Driver,
+    pub(super) driver: &'static Driver,
     ordinal: usize,
     /// Name as the `device` option takes it.
     pub(super) name: &'static str,
@@ -34,13 +34,13 @@ pub(super) struct Device {
 
 /// The context, its streams and the loaded kernels.
 #[derive(Clone, Copy)]
-struct Open {
-    context: sys::CUcontext,
+pub(super) struct Open {
+    pub(super) context: sys::CUcontext,
     /// Computes.
-    stream: sys::CUstream,
+    pub(super) stream: sys::CUstream,
     /// Copies to the GPU and from it, beside what computes.
-    up: sys::CUstream,
-    down: sys::CUstream,
+    pub(super) up: sys::CUstream,
+    pub(super) down: sys::CUstream,
     functions: &'static [sys::CUfunction],
 }
 
@@ -238,7 +238,7 @@ impl Device {
 }
 
 /// A context made current for this thread; the host's own comes back when it goes.
-struct Current {
+pub(super) struct Current {
     driver: &'static Driver,
     before: sys::CUcontext,
     /// Of one thread.
@@ -246,7 +246,7 @@ struct Current {
 }
 
 impl Current {
-    fn set(driver: &'static Driver, context: sys::CUcontext) -> Answer<Self> {
+    pub(super) fn set(driver: &'static Driver, context: sys::CUcontext) -> Answer<Self> {
         let mut before = ptr::null_mut();
         // SAFETY: contexts of this process's devices are never destroyed.
         unsafe {
@@ -285,7 +285,7 @@ impl Buffer {
 
     /// Whether it is memory of `device`.
     pub(super) fn is_on(&self, device: &Device) -> bool {
-        std::ptr::eq(self.device, device)
+        ptr::eq(self.device, device)
     }
 }
 
@@ -325,8 +325,8 @@ impl Drop for Replay {
 
 /// A GPU in the hands of one thread.
 pub(super) struct Turn {
-    device: &'static Device,
-    open: Open,
+    pub(super) device: &'static Device,
+    pub(super) open: Open,
     _current: Current,
     _turn: MutexGuard<'static, Option<Open>>,
 }
@@ -394,7 +394,7 @@ impl Turn {
         waited
     }
 
-    fn check_range(&self, buffer: &Buffer, at: usize, len: usize) -> Result<()> {
+    pub(super) fn check_range(&self, buffer: &Buffer, at: usize, len: usize) -> Result<()> {
         let fits = at.checked_add(len).is_some_and(|end| end <= buffer.len) && buffer.is_on(self.device);
         if fits {
             Ok(())
@@ -421,7 +421,7 @@ impl Turn {
     ) -> Result<()> {
         let function = self.open.functions.get(kernel as usize);
         let function = *function.ok_or_else(|| Error::internal("a kernel without a name"))?;
-        let mut parameters = [std::ptr::from_mut(call).cast::<c_void>()];
+        let mut parameters = [ptr::from_mut(call).cast::<c_void>()];
         let bytes = (shared * size_of::<f32>()) as u32;
         // SAFETY: the kernel takes one `Call` by value, copied by the driver before it returns; addresses are the caller's promise.
         let started = unsafe {
@@ -501,5 +501,17 @@ impl Turn {
     pub(super) fn wait(&self) -> Result<()> {
         // SAFETY: the stream is this device's.
         unsafe { self.device.driver.wait(self.open.stream) }.map_err(|e| self.device.note(e, "computing"))
+    }
+
+    /// Waits for all streams.
+    ///
+    /// # Errors
+    /// As [`Turn::wait`].
+    pub(super) fn wait_all(&self) -> Result<()> {
+        for stream in [self.open.up, self.open.stream, self.open.down] {
+            // SAFETY: the stream is this device's.
+            unsafe { self.device.driver.wait(stream) }.map_err(|e| self.device.note(e, "computing"))?;
+        }
+        Ok(())
     }
 }

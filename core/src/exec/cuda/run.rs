@@ -65,11 +65,61 @@ impl Plan {
             }
             // SAFETY: the program derives what a kernel touches from the shapes of maps, tables and weights, which lie at
             // these addresses: the arena is as long as the program says, the tables are the plan's, `run` checks the
-            // weights. All three outlive the launch: `run` holds them until it has waited, recordings go with the plan
-            // or when another arena or other weights come.
+            // weights. All three outlive the launch: `run` holds them until it has waited, and where nobody waits the driver does before it
+            // frees memory; recordings go with the plan or when another arena or other weights come.
             unsafe { turn.launch(launch.kernel, launch.grid, launch.threads, launch.shared, &mut call)? };
         }
         Ok(())
+    }
+
+    /// The weights as this executor has them.
+    fn own<'w>(&self, weights: &'w Weights) -> Result<&'w Loaded> {
+        weights
+            .downcast_ref::<Loaded>()
+            .filter(|w| w.forms == self.program.forms && w.buffer.is_on(self.shared.device))
+            .ok_or_else(|| Error::internal("weights of another graph or executor"))
+    }
+
+    /// The memory of results, as large as this plan needs it.
+    fn room<'a>(&mut self, turn: &Turn, held: &'a mut Option<Arena>) -> Result<&'a Arena> {
+        if held.as_ref().is_none_or(|a| a.buffer.len() < self.program.len) {
+            // The old one goes first: both may not fit.
+            *held = None;
+            self.recorded.clear();
+            *held = Some(Arena { buffer: turn.alloc(self.program.len)?, id: fresh_id() });
+        }
+        held.as_ref().ok_or_else(|| Error::internal("an arena vanished"))
+    }
+
+    /// Whether this is a plan of the executor that has `shared`.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// Runs with inputs that `give` brings to their places: for each the number of the input, its place and values in the
+    /// memory of results. Nobody waits. Gives the number of that memory, and place and values of the first output.
+    ///
+    /// # Errors
+    /// Those of `give`; as [`Prepared::run`].
+    pub(super) fn start_with(
+        &mut self,
+        turn: &Turn,
+        weights: &Weights,
+        give: &mut dyn FnMut(&Arena, usize, usize, usize) -> Result<()>,
+    ) -> Result<(u64, usize, usize)> {
+        let shared = Arc::clone(&self.shared);
+        let weights = self.own(weights)?;
+        let mut held = shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        let arena = self.room(turn, &mut held)?;
+        for (i, &v) in self.graph.inputs.iter().enumerate() {
+            // An input that nobody reads has no place.
+            if let Some(at) = self.program.offsets[v.index()] {
+                give(arena, i, at, self.map_len(v))?;
+            }
+        }
+        self.start_all(turn, arena, weights)?;
+        let &out = self.graph.outputs.first().ok_or_else(|| Error::internal("a graph without output"))?;
+        Ok((arena.id, self.place(out)?, self.map_len(out)))
     }
 
     /// The whole plan. The first time with an arena and weights launch by launch: whatever the driver has to make ready for a
@@ -132,21 +182,12 @@ impl Prepared for Plan {
     ) -> Result<()> {
         check_io(&self.graph, inputs, outputs)?;
         let shared = Arc::clone(&self.shared);
-        let weights = weights
-            .downcast_ref::<Loaded>()
-            .filter(|w| w.forms == self.program.forms && w.buffer.is_on(shared.device))
-            .ok_or_else(|| Error::internal("weights of another graph or executor"))?;
+        let weights = self.own(weights)?;
         check_stop(stop)?;
         let turn = shared.device.turn()?;
         // It holds nothing between runs: a panic elsewhere leaves nothing half done.
         let mut held = shared.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.as_ref().is_none_or(|a| a.buffer.len() < self.program.len) {
-            // The old one goes first: both may not fit.
-            *held = None;
-            self.recorded.clear();
-            *held = Some(Arena { buffer: turn.alloc(self.program.len)?, id: fresh_id() });
-        }
-        let arena = held.as_ref().ok_or_else(|| Error::internal("an arena vanished"))?;
+        let arena = self.room(&turn, &mut held)?;
         for (&v, data) in self.graph.inputs.iter().zip(inputs) {
             // An input that nobody reads has no place.
             if let Some(at) = self.program.offsets[v.index()] {

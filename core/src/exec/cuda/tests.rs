@@ -1,6 +1,8 @@
 //! The executor on the emulated driver: a `libcuda.so.1` made from the same kernels for the CPU. The loader looks where
 //! libraries are only when a process starts, so each test here starts this program again.
 
+mod maps;
+
 use super::*;
 use crate::error::ErrorKind;
 use crate::exec::naive::Naive;

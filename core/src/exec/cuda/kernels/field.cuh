@@ -166,7 +166,7 @@ KERNEL enlarge(Call p) {
 KERNEL ranges(Call p) {
   float *memory = shared_memory();
   const Index plane = block_y() / p.n[6], piece = block_y() % p.n[6];
-  const Index left = (Index)load(p.in[1], block_x()) * p.n[7], right = left + p.n[4] < p.n[0] ? left + p.n[4] : p.n[0];
+  const Index first = (Index)load(p.in[1], block_x()), left = first > 0 ? first * p.n[7] : 0, right = left + p.n[4] < p.n[0] ? left + p.n[4] : p.n[0];
   const Index top = piece * p.n[5], bottom = top + p.n[5] < p.n[1] ? top + p.n[5] : p.n[1], wide = right - left;
   float most = 0.f, least = 1.f;
   for (Index i = thread_id(); i < wide * (bottom - top); i += threads()) {

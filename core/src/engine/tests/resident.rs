@@ -1,0 +1,199 @@
+//! Pictures that stay on a device: those of the processor to the bit, whatever goes in and comes out. The device is the twin of maps in memory.
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::exec::naive_maps::{Counts, WithMaps};
+use crate::pixels::{ChromaSiting, Matrix, Range};
+use crate::sampler::gaussian;
+use crate::tiles::Order;
+
+fn cpu() -> Options {
+    let mut options = Options::default();
+    options.device = "cpu".to_owned();
+    options
+}
+
+/// An upscaler on maps that may have so many values, and how often those are used.
+fn on_maps(room: usize) -> (Upscaler, Arc<Counts>) {
+    let counts = Arc::<Counts>::default();
+    let mut upscaler = Upscaler::new(&cpu()).unwrap();
+    let inner = crate::exec::executor("cpu", 2, None, "auto").unwrap();
+    let device = Arc::new(WithMaps { inner, noise: gaussian, counts: Arc::clone(&counts), room });
+    upscaler.plans =
+        std::sync::Mutex::new(Plans::new(&upscaler.manifest, &upscaler.info.folder.clone(), device));
+    (upscaler, counts)
+}
+
+fn used(counts: &Counts) -> [usize; 3] {
+    [&counts.sent, &counts.fetched, &counts.runs].map(|n| n.swap(0, Ordering::Relaxed))
+}
+
+const ALL: usize = usize::MAX;
+
+/// A frame of bytes that follow from their place, whatever they mean; reals from 0 to 1 where samples are such.
+fn filled(format: PixelFormat, width: u32, height: u32, color: ColorInfo) -> Frame {
+    let mut frame = Frame::new(format, width, height, color).unwrap();
+    for plane in 0..format.planes() {
+        let bytes = frame.plane_mut(plane);
+        if format.sample_bytes() == 4 {
+            for (i, v) in bytes.chunks_exact_mut(4).enumerate() {
+                v.copy_from_slice(&((i * 37 % 101) as f32 / 100.0).to_ne_bytes());
+            }
+        } else {
+            bytes.iter_mut().enumerate().for_each(|(i, b)| *b = (i * 7 % 251 + i / 97 % 5) as u8);
+        }
+    }
+    frame
+}
+
+#[test]
+fn every_format_is_written_to_the_bit() {
+    let plain = Upscaler::new(&cpu()).unwrap();
+    let (device, counts) = on_maps(ALL);
+    let color = |matrix, range, siting| ColorInfo { matrix, range, siting };
+    let colors = [
+        color(Matrix::Bt709, Range::Limited, ChromaSiting::Left),
+        color(Matrix::Bt601, Range::Full, ChromaSiting::Center),
+        color(Matrix::Bt2020, Range::Limited, ChromaSiting::TopLeft),
+    ];
+    let mut seen = 0;
+    for (i, format) in PixelFormat::ALL.into_iter().enumerate() {
+        let colors = if format.is_yuv() { &colors[..] } else { &colors[..1] };
+        for color in colors {
+            // Odd sides, and in one case tiles.
+            let (w, h) = if i == 0 { (70, 71) } else { (13 + i as u32 % 3, 9 + i as u32 % 4) };
+            let mut options = cpu();
+            options.tile_size = 96;
+            let input = filled(format, w, h, *color);
+            let found = enlarge(&device, &input, &options);
+            assert!(found == enlarge(&plain, &input, &options), "{format:?} {color:?}");
+            let [sent, fetched, runs] = used(&counts);
+            assert!((sent, fetched) == (1, 1) && runs == 2, "{format:?}: one upload, one download");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+#[test]
+fn steps_tiles_batches_and_orders_give_the_processors_picture() {
+    let plain = Upscaler::new(&cpu()).unwrap();
+    let (mut device, counts) = on_maps(ALL);
+    let input = scene(150, 140);
+    let mut options = cpu();
+    options.tile_size = 96;
+    options.eta = 1.0;
+    options.seed = 1 << 40 | 5;
+    for (steps, fidelity, scale, fix) in
+        [(2, 0.5, 4, "none"), (1, 0.4, 4, "none"), (3, 0.0, 4, "adain"), (1, 1.0, 8, "wavelet")]
+    {
+        (options.steps, options.fidelity, options.scale) = (steps, fidelity, scale);
+        options.colour_fix = fix.to_owned();
+        let input = if scale == 8 { scene(60, 70) } else { input.clone() };
+        let wanted = enlarge(&plain, &input, &options);
+        for (order, batch) in
+            [(Order::Rows, 1), (Order::Rows, 4), (Order::Backwards, 1), (Order::Shuffled(3), 3)]
+        {
+            (device.tune.order, device.tune.batch) = (order, batch);
+            used(&counts);
+            let found = enlarge(&device, &input, &options);
+            assert!(found == wanted, "{steps} steps, {fidelity}, {fix}, {order:?}, {batch} at once");
+            let [sent, fetched, runs] = used(&counts);
+            assert_eq!((sent, fetched), (1, 1));
+            assert!(runs > steps as usize);
+        }
+    }
+}
+
+#[test]
+fn streams_keep_results_on_the_device() {
+    let (upscaler, counts) = on_maps(ALL);
+    let (upscaler, plain) = (Arc::new(upscaler), Arc::new(Upscaler::new(&cpu()).unwrap()));
+    let mut options = cpu();
+    options.steps = 2;
+    options.fidelity = 0.4;
+    options.tile_size = 96;
+    let (mut stream, mut other) = (Stream::new(Arc::clone(&upscaler)), Stream::new(plain));
+    for (i, x) in [10, 10, 11, 150].into_iter().enumerate() {
+        let mut input = scene(170, 90);
+        input.plane_mut(0)[x * 3] ^= 0x55;
+        let run = |stream: &mut Stream| {
+            let mut out = Frame::new(PixelFormat::Rgb8, 680, 360, ColorInfo::default()).unwrap();
+            stream.run(&input.view(), &mut out.view_mut(), &options, &CancelToken::new()).unwrap();
+            out
+        };
+        assert!(run(&mut stream) == run(&mut other), "frame {i}");
+        assert_eq!(stream.stats(), other.stats());
+        let [_, _, runs] = used(&counts);
+        assert!(if i == 1 { runs == 0 } else { runs > 0 }, "frame {i}: {runs} runs");
+        // A picture in between takes its own way.
+        enlarge(&upscaler, &scene(33, 20), &options);
+        used(&counts);
+    }
+}
+
+#[test]
+fn what_has_no_room_goes_tile_by_tile() {
+    let input = scene(40, 30);
+    let wanted = enlarge(&Upscaler::new(&cpu()).unwrap(), &input, &cpu());
+    let (device, counts) = on_maps(1000);
+    assert!(enlarge(&device, &input, &cpu()) == wanted);
+    assert_eq!(used(&counts), [0; 3]);
+    let mut options = cpu();
+    options.tile_mode = "independent".to_owned();
+    let (device, counts) = on_maps(ALL);
+    enlarge(&device, &input, &options);
+    assert_eq!(used(&counts), [0; 3]);
+}
+
+#[test]
+fn a_stream_without_room_for_old_results_computes_all() {
+    let input = scene(150, 60);
+    let mut options = cpu();
+    options.tile_size = 96;
+    // What a frame needs, and nothing for what its tiles gave.
+    let upscaler = Arc::new(on_maps(ALL).0);
+    let wanted = enlarge(&upscaler, &input, &options);
+    let held = upscaler.plans.lock().unwrap().resident.as_ref().unwrap().held();
+    let (device, counts) = on_maps(held);
+    let mut stream = Stream::new(Arc::new(device));
+    for _ in 0..2 {
+        let mut out = Frame::new(PixelFormat::Rgb8, 600, 240, ColorInfo::default()).unwrap();
+        stream.run(&input.view(), &mut out.view_mut(), &options, &CancelToken::new()).unwrap();
+        assert!(out == wanted);
+        assert!(used(&counts)[2] > 0);
+    }
+}
+
+#[test]
+fn networks_that_fail_and_cancelled_work_leave_no_picture() {
+    let input = scene(150, 40);
+    let mut options = cpu();
+    options.tile_size = 96;
+    for (value, words) in [(f32::NAN, "not finite"), (-9.0, "one colour"), (7.0, "one colour")] {
+        let (mut upscaler, counts) = on_maps(ALL);
+        let inner = crate::exec::executor("cpu", 1, None, "auto").unwrap();
+        let broken = Arc::new(tiles::Broken { inner, value });
+        let device = Arc::new(WithMaps { inner: broken, noise: gaussian, counts, room: ALL });
+        upscaler.plans =
+            std::sync::Mutex::new(Plans::new(&upscaler.manifest, &upscaler.info.folder.clone(), device));
+        let mut out = Frame::new(PixelFormat::Rgb8, 600, 160, ColorInfo::default()).unwrap();
+        let mut go_on = |_: Progress| ControlFlow::Continue(());
+        let e = upscaler
+            .run(&input.view(), &mut out.view_mut(), &options, &mut go_on, &CancelToken::new())
+            .unwrap_err();
+        let text = e.to_string();
+        assert!(
+            e.kind() == ErrorKind::Internal && text.contains("tile 1 of") && text.contains(words),
+            "{text}"
+        );
+    }
+    let (upscaler, _) = on_maps(ALL);
+    let mut out = Frame::new(PixelFormat::Rgb8, 600, 160, ColorInfo::default()).unwrap();
+    let mut no = |p: Progress| if p.done > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let token = CancelToken::new();
+    let e = upscaler.run(&input.view(), &mut out.view_mut(), &options, &mut no, &token).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Cancelled);
+    let plain = enlarge(&Upscaler::new(&cpu()).unwrap(), &input, &options);
+    assert!(enlarge(&upscaler, &input, &options) == plain);
+}
