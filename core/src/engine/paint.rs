@@ -7,6 +7,7 @@ use super::layout::Scene;
 use super::picture::{Fields, Job, Local, Work, tile_name};
 use super::plans::{Plans, Tiling};
 use super::progress::{Counter, ProgressFn};
+use super::resident::Pending;
 use super::settings::{ColourFix, Settings};
 use super::upscaler::Upscaler;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,16 +48,17 @@ struct Bands {
 }
 
 impl Upscaler {
-    /// Enlarges `input` into `output`, whose sizes fit.
+    /// Enlarges `input` into `output`, whose sizes fit. Where there is none, begins the picture on a device that can go on alone, if there is
+    /// such; nothing then where there is not.
     pub(super) fn paint(
         &self,
         plans: &mut Plans,
-        (input, output): (&FrameRef<'_>, &mut FrameMut<'_>),
+        (input, output): (&FrameRef<'_>, Option<&mut FrameMut<'_>>),
         settings: &Arc<Settings>,
         cache: Option<&mut FrameCache>,
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
-    ) -> Result<()> {
+    ) -> Result<Option<Pending>> {
         // Taken out for the time of the picture: the plans are borrowed too.
         let mut work = std::mem::take(&mut plans.workspace);
         let result = self.paint_in(&mut work, plans, (input, output), settings, cache, progress, cancel);
@@ -69,12 +71,12 @@ impl Upscaler {
         &self,
         work: &mut Workspace,
         plans: &mut Plans,
-        (input, output): (&FrameRef<'_>, &mut FrameMut<'_>),
+        (input, mut output): (&FrameRef<'_>, Option<&mut FrameMut<'_>>),
         settings: &Arc<Settings>,
         mut cache: Option<&mut FrameCache>,
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
-    ) -> Result<()> {
+    ) -> Result<Option<Pending>> {
         let Workspace { lr, alpha, fine, condition, guide, fields, local, decoding, order, bands } = work;
         let network = &self.manifest.network;
         let has_alpha = convert::read_frame(input, lr, alpha)?;
@@ -130,12 +132,17 @@ impl Upscaler {
                 fine,
                 alpha: has_alpha.then_some((&*alpha, settings.scale)),
                 whole: settings.colour_fix != ColourFix::None,
-                format: output.format(),
-                color: output.color(),
-                size: (output.width() as usize, output.height() as usize),
+                format: input.format(),
+                color: output.as_ref().map_or(input.color(), |o| o.color()),
+                size: [input.width(), input.height()].map(|n| n as usize * settings.scale).into(),
             };
             let resident = self.resident(plans, &scene, settings)?;
             let on_device = resident.is_some();
+            if output.is_none() && (!on_device || scene.whole) {
+                // Its turn comes with its output.
+                plans.resident = resident;
+                return Ok(None);
+            }
             // What a decoder reads at output size depends on more than a tile's part of the condition.
             let values = job.latent_channels * settings.steps.len() + 3 * model::FACTOR * model::FACTOR;
             let mut kept = cache
@@ -153,28 +160,38 @@ impl Upscaler {
                 fix: settings.colour_fix,
                 bands,
             };
-            finish.begin(output)?;
+            finish.begin(scene.size)?;
             let all = if let Some(mut resident) = resident {
                 let begun = resident.begin(plans, &scene, finish.base, kept.as_deref_mut(), &mut counter);
-                let done = begun.and_then(|p| resident.end(&p, output, &mut finish.bands.whole));
+                let done = begun.and_then(|pending| match &mut output {
+                    Some(output) => {
+                        resident.end(&pending, output, &mut finish.bands.whole)?;
+                        finish.end(lr, output).map(|()| None)
+                    }
+                    None => Ok(Some(pending)),
+                });
                 if done.is_err() {
                     resident.drain();
                 }
                 plans.resident = Some(resident);
                 done
-            } else if settings.independent {
-                let mut take = |rows: &Rows<'_>| finish.rows(rows, output);
-                job.independent(plans, local, decoding, &mut counter, &mut take)
-            } else {
+            } else if let Some(output) = &mut output {
                 let mut take = |rows: &Rows<'_>| finish.rows(rows, output);
                 let (steps, decoded) = match &mut kept {
                     Some(cache) => (Some(cache.steps.as_mut_slice()), Some(cache.decoded.as_mut_slice())),
                     None => (None, None),
                 };
-                job.sample(plans, fields, steps, &mut counter)
-                    .and_then(|()| job.decode(plans, fields, decoding, decoded, &mut counter, &mut take))
+                let all = if settings.independent {
+                    job.independent(plans, local, decoding, &mut counter, &mut take)
+                } else {
+                    job.sample(plans, fields, steps, &mut counter)
+                        .and_then(|()| job.decode(plans, fields, decoding, decoded, &mut counter, &mut take))
+                };
+                all.and_then(|()| finish.end(lr, output)).map(|()| None)
+            } else {
+                Ok(None)
             };
-            match (all, smaller(grid.tile_shape())) {
+            let pending = match (all, smaller(grid.tile_shape())) {
                 (Err(e), Some(less)) if e.kind() == ErrorKind::Limit && self.may_shrink(settings.scale) => {
                     log::warn!("{e}; going on with tiles of {less} cells and not {:?}", grid.tile_shape());
                     plans.forget();
@@ -182,8 +199,7 @@ impl Upscaler {
                     continue;
                 }
                 (all, _) => all?,
-            }
-            finish.end(lr, output)?;
+            };
             let units = job.units();
             if let Some(cache) = kept {
                 cache.finish(grid, settings, condition, on_device);
@@ -195,7 +211,7 @@ impl Upscaler {
                 // The next frame shall not try in vain again.
                 plans.keep_tiling(Self::grid_key(size, asked, settings), tiling);
             }
-            return Ok(());
+            return Ok(pending);
         }
     }
 }
@@ -213,8 +229,7 @@ struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    fn begin(&mut self, output: &FrameMut<'_>) -> Result<()> {
-        let (width, height) = (output.width() as usize, output.height() as usize);
+    fn begin(&mut self, (width, height): (usize, usize)) -> Result<()> {
         self.bands.above.reset(3, width, CONTEXT)?;
         if self.fix != ColourFix::None {
             self.bands.whole.reset(3, width, height)?;

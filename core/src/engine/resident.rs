@@ -11,22 +11,40 @@ use crate::error::{Error, Result};
 use crate::exec::maps::{From, Gives, Home, Map, MapOp, Maps, PIECE, Room, StepBy, Table, Ticket};
 use crate::graph::Graph;
 use crate::model::{self, Base};
-use crate::pixels::FrameMut;
 use crate::pixels::canvas::{Canvas, unit};
 use crate::pixels::codes::constant;
 use crate::pixels::convert::CONTEXT;
+use crate::pixels::{ColorInfo, FrameMut, PixelFormat};
 use crate::tiles::{Rect, Tile, TileGrid};
 use std::mem::swap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// A device's maps and the room that the last picture had there.
 pub(super) struct Resident {
     maps: Box<dyn Maps>,
     room: Option<(Room, usize)>,
+    /// What is begun is to be had as long as this stays.
+    era: u64,
+    /// What is begun, as long as somebody wants it.
+    begun: Vec<(Ticket, Weak<()>)>,
+}
+
+/// A number that no device's work had before.
+fn fresh_era() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A picture that is being computed.
 pub(super) struct Pending {
+    /// Held for as long as it is wanted.
+    _wanted: Arc<()>,
+    era: u64,
     ticket: Ticket,
+    pub(super) format: PixelFormat,
+    pub(super) color: ColorInfo,
+    pub(super) size: (usize, usize),
     grid: TileGrid,
     steps: usize,
     bands: Vec<(usize, usize)>,
@@ -71,7 +89,7 @@ impl KeptRoom {
 
 impl Resident {
     pub(super) fn new(maps: Box<dyn Maps>) -> Self {
-        Self { maps, room: None }
+        Self { maps, room: None, era: fresh_era(), begun: Vec::new() }
     }
 
     /// Values of the room that is held.
@@ -79,9 +97,30 @@ impl Resident {
         self.room.as_ref().map_or(0, |(_, len)| *len)
     }
 
-    /// Waits for everything that was begun.
+    /// Waits for everything that was begun, and gives it up.
     pub(super) fn drain(&mut self) {
+        self.era = fresh_era();
+        self.begun.clear();
         self.maps.drain();
+    }
+
+    /// Whether this was begun here and not given up.
+    pub(super) fn has(&self, pending: &Pending) -> bool {
+        self.era == pending.era
+    }
+
+    /// Pictures that are begun and not finished.
+    #[cfg(test)]
+    pub(super) fn open(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// Lets go what was begun and nobody wants any more.
+    fn sweep(&mut self) -> Result<()> {
+        let left = self.begun.iter().filter(|(_, wanted)| wanted.strong_count() == 0);
+        let left: Vec<_> = left.map(|(ticket, _)| *ticket).collect();
+        self.begun.retain(|(_, wanted)| wanted.strong_count() > 0);
+        left.into_iter().try_for_each(|ticket| self.maps.take(ticket, &mut |_| Ok(())))
     }
 
     /// A room for `len` values: the one that is there, where it is large enough.
@@ -103,6 +142,7 @@ impl Resident {
         mut kept: Option<&mut FrameCache>,
         counter: &mut Counter<'_, '_>,
     ) -> Result<Pending> {
+        self.sweep()?;
         let job = scene.job;
         let layout = Layout::of(scene);
         let room = self.room(layout.len)?;
@@ -126,8 +166,15 @@ impl Resident {
         on.decode(maps, plans, x, base, kept, counter)?;
         let ticket = maps.fetch(Table { room: &room, at: layout.back, len: layout.back_len })?;
         let bands = bands(job.fine, scene.size.1);
+        let wanted = Arc::new(());
+        self.begun.push((ticket, Arc::downgrade(&wanted)));
         Ok(Pending {
+            _wanted: wanted,
+            era: self.era,
             ticket,
+            format: scene.format,
+            color: scene.color,
+            size: scene.size,
             grid: job.grid.clone(),
             steps: job.steps.len(),
             alive: bands.iter().flat_map(|band| alive(job.grid, scene.fine, *band)).collect(),
@@ -145,6 +192,7 @@ impl Resident {
         output: &mut FrameMut<'_>,
         whole: &mut Canvas,
     ) -> Result<()> {
+        self.begun.retain(|(ticket, _)| *ticket != pending.ticket);
         self.maps.take(pending.ticket, &mut |values| {
             pending.check(values)?;
             if let Some(at) = pending.picture {

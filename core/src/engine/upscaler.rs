@@ -7,16 +7,18 @@ use super::layout::{Layout, Scene};
 use super::memory;
 use super::paint::TILE_SIDES;
 use super::plans::{GridKey, Part, Plans, Tiling};
-use super::progress::ProgressFn;
-use super::resident::Resident;
+use super::progress::{Progress, ProgressFn};
+use super::resident::{Pending, Resident};
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{self, Executor};
 use crate::model;
 use crate::options::{Environment, Options};
+use crate::pixels::canvas::Canvas;
 use crate::pixels::{Frame, FrameMut, FrameRef};
 use crate::tiles::{Order, TileGrid};
 use crate::weights::{MANIFEST_FILE, Manifest, file_hash};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -264,13 +266,47 @@ impl Upscaler {
             )));
         }
         let mut plans = self.turn(cancel)?;
-        let first =
-            self.paint(&mut plans, (input, output), &settings, cache.as_deref_mut(), progress, cancel);
-        match first {
-            Err(e) if self.fall_back(&mut plans, &e)? => {
-                self.paint(&mut plans, (input, output), &settings, cache, progress, cancel)
-            }
+        let mut paint = |plans: &mut Plans, cache: Option<&mut FrameCache>| {
+            self.paint(plans, (input, Some(&mut *output)), &settings, cache, progress, cancel).map(|_| ())
+        };
+        match paint(&mut plans, cache.as_deref_mut()) {
+            Err(e) if self.fall_back(&mut plans, &e)? => paint(&mut plans, cache),
             done => done,
+        }
+    }
+
+    /// Begins a picture whose turn comes later, on a device that can go on alone; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`Upscaler::run`].
+    pub(super) fn begin(
+        &self,
+        input: &FrameRef<'_>,
+        options: &Options,
+        cache: &mut FrameCache,
+        cancel: &CancelToken,
+    ) -> Result<Option<Pending>> {
+        let settings = self.settings(options)?;
+        self.output_size(input.width(), input.height(), options.scale)?;
+        let mut silent = |_: Progress| ControlFlow::Continue(());
+        let mut plans = self.turn(cancel)?;
+        self.paint(&mut plans, (input, None), &settings, Some(cache), &mut silent, cancel)
+    }
+
+    /// Finishes what was begun; false where it is not to be had any more.
+    ///
+    /// # Errors
+    /// As [`Upscaler::run`].
+    pub(super) fn end(
+        &self,
+        pending: &Pending,
+        output: &mut FrameMut<'_>,
+        cancel: &CancelToken,
+    ) -> Result<bool> {
+        let mut plans = self.turn(cancel)?;
+        match plans.resident.as_mut().filter(|r| r.has(pending)) {
+            Some(resident) => resident.end(pending, output, &mut Canvas::default()).map(|()| true),
+            None => Ok(false),
         }
     }
 

@@ -217,10 +217,10 @@ pub trait Maps: Send {
         stop: &AtomicBool,
     ) -> Result<()>;
 
-    /// Begins to bring values to the host, after all that was asked for so far. What comes after does not wait for it. Two may be under way.
+    /// Begins to bring values to the host, after all that was asked for so far. What comes after does not wait for it.
     ///
     /// # Errors
-    /// As [`Maps::apply`]; `Internal` where there are two already.
+    /// As [`Maps::apply`].
     fn fetch(&mut self, from: Table<'_>) -> Result<Ticket>;
 
     /// Waits for what was fetched, and gives its values.

@@ -197,3 +197,112 @@ fn networks_that_fail_and_cancelled_work_leave_no_picture() {
     let plain = enlarge(&Upscaler::new(&cpu()).unwrap(), &input, &options);
     assert!(enlarge(&upscaler, &input, &options) == plain);
 }
+
+/// Frames of a film, the square at another place each time.
+fn film() -> Vec<Frame> {
+    let places = [10, 10, 30, 90, 90, 91];
+    let one = |x: u32| {
+        let mut frame = scene(120, 50);
+        frame.plane_mut(0)[x as usize * 3] ^= 0x7f;
+        frame
+    };
+    places.into_iter().map(one).collect()
+}
+
+fn out() -> Frame {
+    Frame::new(PixelFormat::Rgb8, 480, 200, ColorInfo::default()).unwrap()
+}
+
+#[test]
+fn frames_begun_ahead_are_those_of_their_turn() {
+    let film = film();
+    let mut options = cpu();
+    options.steps = 2;
+    options.fidelity = 0.3;
+    options.tile_size = 96;
+    let (upscaler, counts) = on_maps(ALL);
+    let upscaler = Arc::new(upscaler);
+    let token = CancelToken::new();
+    let mut plain = Stream::new(Arc::new(Upscaler::new(&cpu()).unwrap()));
+    let wanted: Vec<Frame> = film
+        .iter()
+        .map(|f| {
+            assert!(!plain.begin(&f.view(), &options, &token).unwrap(), "a processor has no time to spare");
+            let mut out = out();
+            plain.run(&f.view(), &mut out.view_mut(), &options, &token).unwrap();
+            out
+        })
+        .collect();
+    // Another stream goes on beside it.
+    let mut beside = Stream::new(Arc::clone(&upscaler));
+    let mut stream = Stream::new(Arc::clone(&upscaler));
+    assert!(stream.begin(&film[0].view(), &options, &token).unwrap());
+    used(&counts);
+    for (i, frame) in film.iter().enumerate() {
+        if let Some(next) = film.get(i + 1) {
+            assert!(stream.begin(&next.view(), &options, &token).unwrap());
+            assert!(!stream.begin(&next.view(), &options, &token).unwrap(), "two are enough");
+        }
+        let mut found = out();
+        beside.run(&film[5 - i].view(), &mut found.view_mut(), &options, &token).unwrap();
+        assert!(found == wanted[5 - i], "beside, frame {i}");
+        used(&counts);
+        stream.run(&frame.view(), &mut found.view_mut(), &options, &token).unwrap();
+        assert!(found == wanted[i], "frame {i}");
+        assert_eq!(used(&counts), [0; 3], "all of frame {i} was asked for before its turn");
+    }
+    assert_eq!(stream.stats(), plain.stats());
+}
+
+#[test]
+fn what_was_begun_and_is_not_wanted_any_more_is_let_go() {
+    let film = film();
+    let (upscaler, counts) = on_maps(ALL);
+    let upscaler = Arc::new(upscaler);
+    let token = CancelToken::new();
+    let wanted: Vec<Frame> = film.iter().map(|f| enlarge(&upscaler, f, &stream_options(1))).collect();
+    let open = || upscaler.plans.lock().unwrap().resident.as_ref().unwrap().open();
+    let mut stream = Stream::new(Arc::clone(&upscaler));
+    let run = |stream: &mut Stream, i: usize, options: &Options| {
+        let mut out = out();
+        stream.run(&film[i].view(), &mut out.view_mut(), options, &token).unwrap();
+        out
+    };
+    // A seek, other options, a picture of another size, the stream's end.
+    let options = stream_options(1);
+    assert!(stream.begin(&film[0].view(), &options, &token).unwrap());
+    stream.reset();
+    assert!(run(&mut stream, 3, &options) == wanted[3]);
+    assert!(stream.begin(&film[1].view(), &options, &token).unwrap());
+    let two = stream_options(2);
+    assert!(!stream.begin(&film[2].view(), &two, &token).unwrap());
+    let other = run(&mut stream, 2, &two);
+    assert!(other == enlarge(&upscaler, &film[2], &two) && other != wanted[2]);
+    assert!(stream.begin(&film[1].view(), &options, &token).unwrap());
+    let small = scene(20, 10);
+    let mut large = Frame::new(PixelFormat::Rgb8, 80, 40, ColorInfo::default()).unwrap();
+    stream.run(&small.view(), &mut large.view_mut(), &options, &token).unwrap();
+    assert!(large == enlarge(&upscaler, &small, &options));
+    assert!(stream.begin(&film[4].view(), &options, &token).unwrap());
+    assert_eq!(open(), 1);
+    drop(stream);
+    enlarge(&upscaler, &small, &options);
+    assert_eq!(open(), 0);
+    // Work that failed gives up everything that was begun: it is done again.
+    let mut stream = Stream::new(Arc::clone(&upscaler));
+    assert!(stream.begin(&film[0].view(), &options, &token).unwrap());
+    upscaler.plans.lock().unwrap().resident.as_mut().unwrap().drain();
+    used(&counts);
+    assert!(run(&mut stream, 0, &options) == wanted[0] && used(&counts)[1] == 1);
+    // Colours that are matched over all of a picture need the host.
+    let mut matched = stream_options(1);
+    matched.colour_fix = "adain".to_owned();
+    assert!(!stream.begin(&film[0].view(), &matched, &token).unwrap());
+    assert!(run(&mut stream, 0, &matched) == enlarge(&upscaler, &film[0], &matched));
+}
+
+fn stream_options(steps: u32) -> Options {
+    let mut options = cpu();
+    (options.steps, options.eta, options.fidelity) = (steps, 0.0, 0.0);
+    options
+}

@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 /// Runs that may be under way: enough for the GPU not to wait for the host, few enough for progress to mean something.
 const AHEAD: usize = 3;
 
-/// Copies that may be under way in either direction.
+/// Uploads that may be under way, and downloads for which there is room from the start.
 const COPIES: usize = 2;
 
 /// Memory on both sides for one copy, so that neither what computes nor the host waits for it.
@@ -190,8 +190,9 @@ impl Maps for CudaMaps {
     }
 
     fn fetch(&mut self, from: Table<'_>) -> Result<Ticket> {
-        if self.fetched.len() >= COPIES {
-            return Err(Error::internal("too much is fetched and not taken"));
+        if self.fetched.len() >= self.down.len() {
+            let slot = Slot::new(&self.shared.device.turn()?)?;
+            self.down.push_front(slot);
         }
         let mut slot = self.down.pop_front().ok_or_else(|| Error::internal("no slot for a download"))?;
         let done = (|| {
