@@ -102,10 +102,11 @@ impl Upscaler {
         }
         let size = (condition.height(), condition.width());
         let asked = settings.tile_size * zoom;
-        let mut side = asked;
+        let (mut side, mut at_once) = (asked, usize::MAX);
         loop {
             let tiling = self.tiling(plans, size, side, settings)?;
-            let Tiling { grid, fine: fine_grid } = &tiling;
+            let Tiling { grid, fine: fine_grid, batch } = &tiling;
+            let batch = if self.tune.batch > 0 { self.tune.batch } else { (*batch).min(at_once) };
             order.clear();
             order.extend(0..grid.len());
             if self.tune.order != Order::Rows {
@@ -124,7 +125,7 @@ impl Upscaler {
                 grid,
                 fine: fine_grid,
                 order,
-                batch: self.tune.batch,
+                batch,
                 stop: cancel.flag(),
             };
             let scene = Scene {
@@ -192,6 +193,12 @@ impl Upscaler {
                 Ok(None)
             };
             let pending = match (all, smaller(grid.tile_shape())) {
+                (Err(e), _) if e.kind() == ErrorKind::Limit && batch > 1 && self.tune.batch == 0 => {
+                    log::warn!("{e}; going on with one tile at a time, not {batch}");
+                    plans.forget();
+                    at_once = 1;
+                    continue;
+                }
                 (Err(e), Some(less)) if e.kind() == ErrorKind::Limit && self.may_shrink(settings.scale) => {
                     log::warn!("{e}; going on with tiles of {less} cells and not {:?}", grid.tile_shape());
                     plans.forget();
@@ -207,9 +214,9 @@ impl Upscaler {
             if let Some(cache) = cache {
                 cache.tiles += units;
             }
-            if side != asked {
+            if side != asked || at_once == 1 {
                 // The next frame shall not try in vain again.
-                plans.keep_tiling(Self::grid_key(size, asked, settings), tiling);
+                plans.keep_tiling(Self::grid_key(size, asked, settings), Tiling { batch, ..tiling });
             }
             return Ok(pending);
         }

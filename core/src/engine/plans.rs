@@ -50,11 +50,13 @@ pub(super) type GridKey = (usize, usize, usize, usize, usize);
 pub(super) struct Tiling {
     pub(super) grid: Arc<TileGrid>,
     pub(super) fine: Arc<TileGrid>,
+    /// Tiles that go through a graph at once.
+    pub(super) batch: usize,
 }
 
 impl Tiling {
-    pub(super) fn new(grid: TileGrid) -> Self {
-        Self { fine: Arc::new(grid.scale(model::FACTOR)), grid: Arc::new(grid) }
+    pub(super) fn new(grid: TileGrid, batch: usize) -> Self {
+        Self { fine: Arc::new(grid.scale(model::FACTOR)), grid: Arc::new(grid), batch }
     }
 }
 
@@ -133,11 +135,11 @@ impl Plans {
     }
 
     /// The tiles for `key`, made by `make`; the last ones are kept for the next frame.
-    pub(super) fn tiling(&mut self, key: GridKey, make: impl FnOnce() -> Result<TileGrid>) -> Result<Tiling> {
+    pub(super) fn tiling(&mut self, key: GridKey, make: impl FnOnce() -> Result<Tiling>) -> Result<Tiling> {
         if let Some((_, tiling)) = self.tiling.as_ref().filter(|(k, _)| *k == key) {
             return Ok(tiling.clone());
         }
-        let tiling = Tiling::new(make()?);
+        let tiling = make()?;
         self.tiling = Some((key, tiling.clone()));
         Ok(tiling)
     }

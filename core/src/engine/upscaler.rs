@@ -137,16 +137,19 @@ impl Wanted {
 /// What changes the order of work but not the picture.
 pub(super) struct Tune {
     pub(super) order: Order,
-    /// Tiles in one call of the network, 1 to 16.
+    /// Tiles in one call of the network, 1 to 16; 0: as many as suit the device.
     pub(super) batch: usize,
 }
 
 impl Default for Tune {
     fn default() -> Self {
-        // Processors gain nothing from several tiles at once, and the memory would double.
-        Self { order: Order::Rows, batch: 1 }
+        Self { order: Order::Rows, batch: 0 }
     }
 }
+
+/// Tiles at once that are tried on a device with memory of its own. With eight the smallest maps of a network of 128x128 cells still have blocks for a
+/// good part of a large GPU.
+const AT_ONCE: [usize; 3] = [8, 4, 2];
 
 /// Bytes that results of one tile may take at a time. Fixed, and not what the machine has free: another grid of tiles
 /// is another picture, if only by a little. Where not even this is free, the tiles shrink.
@@ -191,6 +194,12 @@ impl Upscaler {
     /// What computes.
     pub(super) fn executor(&self) -> Arc<dyn Executor> {
         Arc::clone(&self.executor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another device from now on.
+    #[cfg(test)]
+    pub(super) fn compute_on(&self, device: Arc<dyn Executor>) {
+        *self.executor.lock().unwrap() = device;
     }
 
     /// The model.
@@ -362,7 +371,26 @@ impl Upscaler {
         asked: usize,
         settings: &Settings,
     ) -> Result<Tiling> {
-        plans.tiling(Self::grid_key((h, w), asked, settings), || self.grid((h, w), asked, settings))
+        plans.tiling(Self::grid_key((h, w), asked, settings), || {
+            let grid = self.grid((h, w), asked, settings)?;
+            let batch = self.batch(&grid)?;
+            Ok(Tiling::new(grid, batch))
+        })
+    }
+
+    /// Tiles at once: one, for processors gain nothing from more and the memory would double. On a device whose memory is its own so many
+    /// that it has enough to do, as far as half of what is free goes, and calls about even: another number is another plan.
+    fn batch(&self, grid: &TileGrid) -> Result<usize> {
+        let executor = self.executor();
+        let Some(free) = executor.free().filter(|_| grid.len() > 1) else { return Ok(1) };
+        let room = free.saturating_add(executor.held()) / 2;
+        for most in AT_ONCE {
+            let batch = grid.len().div_ceil(grid.len().div_ceil(most));
+            if batch > 1 && self.tile_bytes(grid, batch)?.is_some_and(|bytes| bytes <= room) {
+                return Ok(batch);
+            }
+        }
+        Ok(1)
     }
 
     /// What the tiles of such a picture follow from.
@@ -398,7 +426,7 @@ impl Upscaler {
         let mut chosen = None;
         for side in sides() {
             let grid = with_side(side)?;
-            if self.tile_bytes(&grid, self.tune.batch)?.is_some_and(|bytes| bytes <= TILE_BYTES) {
+            if self.tile_bytes(&grid, self.tune.batch.max(1))?.is_some_and(|bytes| bytes <= TILE_BYTES) {
                 chosen = Some(grid);
                 break;
             }
@@ -424,7 +452,7 @@ impl Upscaler {
         let Some(free) = own.or_else(memory::free) else { return Ok(chosen) };
         let held = executor.held();
         let need = |grid: &TileGrid| -> Result<u64> {
-            let tile = self.tile_bytes(grid, self.tune.batch)?.unwrap_or(u64::MAX);
+            let tile = self.tile_bytes(grid, self.tune.batch.max(1))?.unwrap_or(u64::MAX);
             let frame = if beside { self.frame_bytes(grid, settings) } else { 0 };
             Ok(tile.saturating_sub(held).saturating_add(frame))
         };

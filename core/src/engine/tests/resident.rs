@@ -306,3 +306,76 @@ fn stream_options(steps: u32) -> Options {
     (options.steps, options.eta, options.fidelity) = (steps, 0.0, 0.0);
     options
 }
+
+/// The processor as a device with memory of its own, which refuses calls for more tiles than that.
+struct Roomy {
+    inner: Arc<dyn Executor>,
+    free: u64,
+    most: usize,
+    seen: Arc<std::sync::Mutex<Vec<usize>>>,
+}
+
+impl Executor for Roomy {
+    fn name(&self) -> &'static str {
+        "roomy"
+    }
+
+    fn load(&self, graph: &Graph, source: &dyn WeightSource) -> crate::Result<Weights> {
+        self.inner.load(graph, source)
+    }
+
+    fn bytes(&self, graph: Graph) -> u64 {
+        self.inner.bytes(graph)
+    }
+
+    fn free(&self) -> Option<u64> {
+        Some(self.free)
+    }
+
+    fn prepare(&self, graph: Arc<Graph>) -> crate::Result<Box<dyn Prepared>> {
+        let [tiles, ..] = graph.shape(graph.outputs[0]);
+        self.seen.lock().unwrap().push(tiles);
+        if tiles > self.most {
+            return Err(crate::Error::limit(format!("no memory for {tiles} tiles")));
+        }
+        self.inner.prepare(graph)
+    }
+}
+
+#[test]
+fn devices_get_as_many_tiles_at_once_as_their_memory_allows() {
+    let mut options = cpu();
+    options.tile_size = 96;
+    let input = scene(330, 40);
+    let mut upscaler = Upscaler::new(&options).unwrap();
+    let wanted = enlarge(&upscaler, &input, &options);
+    let settings = settings::Settings::resolve(&options, &upscaler.manifest).unwrap();
+    let grid = upscaler.grid((64, 352), 96, &settings).unwrap();
+    assert_eq!(grid.len(), 9);
+    let bytes = |n| upscaler.tile_bytes(&grid, n).unwrap().unwrap();
+    let cases = [
+        (2 * bytes(5), 9, vec![5, 4]),
+        (2 * bytes(5) - 2, 9, vec![3]),
+        (2 * bytes(3) - 2, 9, vec![2, 1]),
+        (2 * bytes(2) - 2, 9, vec![1]),
+        // What was promised is not there.
+        (2 * bytes(5), 4, vec![5, 1]),
+    ];
+    for (free, most, tiles) in cases {
+        let inner = crate::exec::executor("cpu", 2, None, "auto").unwrap();
+        let seen = Arc::default();
+        let device: Arc<dyn Executor> = Arc::new(Roomy { inner, free, most, seen: Arc::clone(&seen) });
+        let folder = upscaler.info.folder.clone();
+        upscaler.plans = std::sync::Mutex::new(Plans::new(&upscaler.manifest, &folder, Arc::clone(&device)));
+        upscaler.compute_on(device);
+        assert!(enlarge(&upscaler, &input, &options) == wanted);
+        let mut found = seen.lock().unwrap().clone();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.dedup();
+        assert_eq!(found, tiles);
+        // The next picture begins with what worked.
+        seen.lock().unwrap().clear();
+        assert!(enlarge(&upscaler, &input, &options) == wanted);
+        assert!(seen.lock().unwrap().is_empty());
+    }
+}

@@ -340,3 +340,108 @@ fn frames_in_flight() {
     take(&mut *maps, tickets.pop_front().unwrap());
     assert!(found == wanted);
 }
+
+#[test]
+fn frames_overlap_and_are_the_processors() {
+    let test = ["engine::tests::gpu::frames_overlap"];
+    let room = tempfile::tempdir().unwrap();
+    let trace = room.path().join("trace");
+    on_driver(&test, &[("SSMOESR_EMULATED_TRACE", trace.to_str().unwrap())]);
+    for late in ["0", "012"] {
+        on_driver(&test, &[("SSMOESR_EMULATED_LATE", late)]);
+    }
+}
+
+/// As for plans: whatever the driver refuses, whenever, is an error, and the next time it works.
+#[test]
+fn each_call_of_maps_that_fails_is_an_error_and_leaves_nothing() {
+    let room = tempfile::tempdir().unwrap();
+    let trace = room.path().join("trace");
+    let environment = [("SSMOESR_EMULATED_TRACE", trace.to_str().unwrap())];
+    if on_driver(&[&own("maps::no_failure_of_maps")], &environment).is_none() {
+        return;
+    }
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let mut seen = 0;
+    for call in [
+        "cuEventCreate",
+        "cuEventRecord",
+        "cuEventSynchronize",
+        "cuStreamWaitEvent",
+        "cuStreamSynchronize",
+        "cuMemAlloc",
+        "cuMemHostAlloc",
+        "cuMemcpyHtoDAsync",
+        "cuMemcpyDtoHAsync",
+        "cuLaunchKernel",
+        "cuGraphLaunch",
+    ] {
+        let times = trace.lines().filter(|l| l.split(' ').next() == Some(call)).count();
+        assert!(times > 0, "{call}");
+        for n in 1..=times {
+            let fail = format!("{call}:{n}:2");
+            on_driver(&[&own("maps::one_failure_of_maps")], &[("SSMOESR_EMULATED_FAIL", fail.as_str())]);
+        }
+        seen += times;
+    }
+    assert!(seen > 80, "{seen}");
+}
+
+/// Two frames of `small` through maps, and what comes back of the second.
+fn two_frames(device: &Cuda) -> Result<Vec<f32>> {
+    let case = small();
+    let random = &mut Random(3);
+    let weights = weights(&case.graph, random);
+    let input = inputs(&case, random).remove(0);
+    let graph = Arc::new(case.graph.clone());
+    let loaded = device.load(&graph, &weights)?;
+    let mut plan = device.prepare(Arc::clone(&graph))?;
+    let mut maps = device.maps().ok_or_else(crate::exec::maps::foreign)??;
+    let count = input.len();
+    let room = maps.room(2 * count)?;
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        maps.send(&room, count, &mut |out| {
+            out.copy_from_slice(&input);
+            Ok(())
+        })?;
+        let parts = [0, 1].map(|n| From::Window(map(&room, n * count / 2, (8, 6, 5)), (0, 0), 1.0));
+        maps.run(plan.as_mut(), &loaded, &[&parts], &AtomicBool::new(false))?;
+        let from = Map::new(Home::Result, 0, (1, 1, count));
+        let to = map(&room, count, (1, 1, count));
+        maps.apply(&MapOp::Cut { from, at: (0, 0), scale: 1.0, unit: false, to })?;
+        let ticket = maps.fetch(table(&room, count, count))?;
+        maps.take(ticket, &mut |v| {
+            all = v.to_vec();
+            Ok(())
+        })?;
+    }
+    let wanted = run(&Naive, &case, &weights, &[input]);
+    assert!(nmse(&all, &wanted) <= case.limit);
+    Ok(all)
+}
+
+#[test]
+#[ignore = "run on the emulated driver by each_call_of_maps_that_fails_is_an_error_and_leaves_nothing"]
+fn one_failure_of_maps() {
+    let device = Cuda::new(0, "f32").unwrap();
+    // Waits at the end, where nobody hears of a failure, are made by those who let go.
+    if let Err(e) = two_frames(&device) {
+        assert_eq!(e.kind(), ErrorKind::Limit, "{e}");
+    } else {
+        let fail = std::env::var("SSMOESR_EMULATED_FAIL").unwrap();
+        assert!(fail.starts_with("cuStreamSynchronize"), "{fail} was not told");
+    }
+    drop(device);
+    let device = Cuda::new(0, "f32").unwrap();
+    let before = device.free().unwrap();
+    two_frames(&device).unwrap();
+    drop(device);
+    assert_eq!(Cuda::new(0, "f32").unwrap().free().unwrap(), before, "memory was lost");
+}
+
+#[test]
+#[ignore = "run on the emulated driver by each_call_of_maps_that_fails_is_an_error_and_leaves_nothing"]
+fn no_failure_of_maps() {
+    two_frames(&Cuda::new(0, "f32").unwrap()).unwrap();
+}
