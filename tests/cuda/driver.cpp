@@ -49,6 +49,7 @@ Function functions[] = {
     {"gather_tokens", gather_tokens, false},
     {"scatter_tokens", scatter_tokens, false},
     {"attention", attention, true},
+    {"attention_wide", attention_wide, true},
     {"rows_to_spectrum", rows_to_spectrum, false},
     {"turn_columns", turn_columns, false},
     {"filter_hidden", filter_hidden, false},

@@ -38,6 +38,7 @@ kernels! {
     GatherTokens "gather_tokens"
     ScatterTokens "scatter_tokens"
     Attention "attention"
+    AttentionWide "attention_wide"
     RowsToSpectrum "rows_to_spectrum"
     TurnColumns "turn_columns"
     FilterHidden "filter_hidden"

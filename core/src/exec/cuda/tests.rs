@@ -167,6 +167,45 @@ fn wide_convolutions() {
 }
 
 #[test]
+fn attention_agrees_whatever_the_width_of_its_heads() {
+    on_driver(&[&own("attention_of_every_width")], &[]);
+}
+
+#[test]
+#[ignore = "run on the emulated driver by attention_agrees_whatever_the_width_of_its_heads"]
+fn attention_of_every_width() {
+    use crate::graph::QkvLayout::{HeadFirst, PartFirst};
+    use launch::Kernel::{Attention, AttentionWide};
+    let device = Cuda::new(0, "f32").unwrap();
+    // Map of queries, heads, window: groups and chunks that are whole, one more, one less; each kernel to its last channel.
+    let all = [
+        ([1, 12, 9, 11], 3, None, HeadFirst, Attention, 64),
+        ([2, 64, 5, 13], 1, None, PartFirst, Attention, 64),
+        ([1, 65, 3, 11], 1, None, HeadFirst, Attention, 32),
+        ([1, 128, 7, 5], 1, None, PartFirst, Attention, 32),
+        ([1, 129, 5, 7], 1, None, PartFirst, AttentionWide, 64),
+        ([2, 16, 18, 9], 2, Some(9), HeadFirst, Attention, 64),
+        ([1, 8, 16, 24], 1, Some(8), PartFirst, Attention, 64),
+    ];
+    for (shape, heads, window, layout, kernel, threads) in all {
+        let mut g = Builder::new();
+        let x = g.input("x", [shape[0], 3 * shape[1], shape[2], shape[3]]).unwrap();
+        let out = g.attention("a", x, heads, window, layout, None).unwrap();
+        let name = format!("{shape:?} {heads} {window:?}");
+        let graph = g.finish(&[out]);
+        let program = Program::new(&graph, Precision::F32).unwrap();
+        let launch = &program.launches[0];
+        assert!(launch.kernel == kernel && launch.threads == threads, "{name}: {launch:?}");
+        let case = Case { name, limit: 1e-10, inputs: vec![crate::graph::cases::Data::Real], graph };
+        let random = &mut Random(9);
+        let (made, inputs) = (weights(&case.graph, random), inputs(&case, random));
+        let wanted = run(&Naive, &case, &made, &inputs);
+        let error = nmse(&try_run(&device, &case, &made, &inputs).unwrap(), &wanted);
+        assert!(error <= case.limit, "{}: {error:.1e}", case.name);
+    }
+}
+
+#[test]
 fn halves_are_packed_in_pairs() {
     let values: Vec<f32> = (0..16 * 17).map(|i| (i as f32 - 100.0) * 0.37).collect();
     for (precision, of) in [
