@@ -129,3 +129,17 @@ fn frames_overlap() {
         assert_eq!(lines[at + 1..at + 3], ["cuEventRecord on 1", "cuStreamWaitEvent 0 for 1"]);
     }
 }
+
+#[test]
+#[ignore = "needs the emulated driver"]
+fn a_bench_names_operations() {
+    let mut options = Options::default();
+    (options.device, options.steps) = ("cuda".to_owned(), 1);
+    let upscaler = Upscaler::new(&options).unwrap();
+    let report = upscaler.bench((13, 9), &options, 1, &CancelToken::new()).unwrap();
+    assert_eq!(report.stages.len(), 2);
+    for stage in &report.stages {
+        assert!(stage.ops.iter().any(|op| op.op.starts_with("conv2d 3x3") && op.ms > 0.0 && op.gflop > 0.0));
+        assert!(!stage.parts.is_empty());
+    }
+}

@@ -6,6 +6,7 @@ use super::device::{Buffer, Current, Device, Turn};
 use crate::error::{Error, Result};
 use cudarc::driver::sys;
 use std::ptr;
+use std::time::Duration;
 
 /// One of a device's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +112,17 @@ impl Turn {
         Ok(Pinned { device: self.device, context: self.open.context, start: start.cast(), len })
     }
 
-    /// A moment that is not there yet.
+    /// A moment that is not there yet; a `timed` one costs more and serves [`Turn::elapsed`].
     ///
     /// # Errors
     /// `Device` where the driver refuses.
-    pub(super) fn event(&self) -> Result<Event> {
+    pub(super) fn event(&self, timed: bool) -> Result<Event> {
         let mut handle = ptr::null_mut();
-        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+        let flags = if timed {
+            sys::CUevent_flags::CU_EVENT_DEFAULT
+        } else {
+            sys::CUevent_flags::CU_EVENT_DISABLE_TIMING
+        } as u32;
         // SAFETY: writes one handle; the context is current.
         unsafe { self.device.driver.event(&mut handle, flags) }
             .map_err(|e| self.device.note(e, "making an event"))?;
@@ -132,6 +137,18 @@ impl Turn {
         // SAFETY: both are this device's.
         unsafe { self.device.driver.record(event.handle, self.lane(lane)) }
             .map_err(|e| self.device.note(e, "computing"))
+    }
+
+    /// Time from one timed moment to another; both were waited for.
+    ///
+    /// # Errors
+    /// `Device` where the driver refuses.
+    pub(super) fn elapsed(&self, from: &Event, to: &Event) -> Result<Duration> {
+        let mut ms = 0.0;
+        // SAFETY: writes one number; both events are this device's.
+        unsafe { self.device.driver.elapsed(&mut ms, from.handle, to.handle) }
+            .map_err(|e| self.device.note(e, "taking times"))?;
+        Ok(Duration::try_from_secs_f32(ms / 1e3).unwrap_or_default())
     }
 
     /// What `lane` is asked for from now on waits for the event.

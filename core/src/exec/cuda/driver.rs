@@ -86,6 +86,7 @@ functions! {
     event "cuEventCreate" (event: *mut sys::CUevent, flags: c_uint);
     record "cuEventRecord" (event: sys::CUevent, stream: sys::CUstream);
     wait_event "cuEventSynchronize" (event: sys::CUevent);
+    elapsed "cuEventElapsedTime" (ms: *mut f32, from: sys::CUevent, to: sys::CUevent);
     destroy_event "cuEventDestroy_v2" (event: sys::CUevent);
 }
 

@@ -32,7 +32,7 @@ struct Slot {
 
 impl Slot {
     fn new(turn: &Turn) -> Result<Self> {
-        Ok(Self { host: None, device: None, copied: turn.event()?, computed: turn.event()? })
+        Ok(Self { host: None, device: None, copied: turn.event(false)?, computed: turn.event(false)? })
     }
 
     /// Makes both sides large enough. Nothing is under way.
@@ -70,7 +70,7 @@ impl CudaMaps {
         let turn = shared.device.turn()?;
         let slots = || (0..COPIES).map(|_| Slot::new(&turn)).collect::<Result<VecDeque<_>>>();
         let (up, down) = (slots()?, slots()?);
-        let runs = (0..AHEAD).map(|_| turn.event()).collect::<Result<_>>()?;
+        let runs = (0..AHEAD).map(|_| turn.event(false)).collect::<Result<_>>()?;
         drop(turn);
         Ok(Self { shared, up, down, fetched: VecDeque::new(), tickets: 0, result: None, runs })
     }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "starts kernels over addresses")]
 
+use super::copy::{Event, Lane};
 use super::device::{Buffer, Replay, Turn};
 use super::launch::{Call, Launch, Place};
 use super::lower::Program;
@@ -12,6 +13,7 @@ use crate::exec::{Prepared, Visit, Weights, check_io, check_stop};
 use crate::graph::{Graph, Value};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// Weights of one graph on a GPU.
 pub(super) struct Loaded {
@@ -31,6 +33,10 @@ pub(super) struct Plan {
     shared: Arc<Shared>,
     /// Launches recorded for the memory of results and the weights of those numbers; nothing after the first run.
     recorded: Vec<((u64, u64), Option<Replay>)>,
+    measure: bool,
+    /// Moments around the steps, and times of the last run that was measured.
+    events: Vec<Event>,
+    times: Vec<(Value, Duration)>,
 }
 
 /// Recordings kept at most: one per expert, and some room.
@@ -38,7 +44,16 @@ const MAX_RECORDED: usize = 8;
 
 impl Plan {
     pub(super) fn new(graph: Arc<Graph>, program: Program, tables: Buffer, shared: Arc<Shared>) -> Self {
-        Self { graph, program, tables, shared, recorded: Vec::new() }
+        Self {
+            graph,
+            program,
+            tables,
+            shared,
+            recorded: Vec::new(),
+            measure: false,
+            events: Vec::new(),
+            times: Vec::new(),
+        }
     }
 
     fn place(&self, v: Value) -> Result<usize> {
@@ -146,6 +161,32 @@ impl Plan {
         }
     }
 
+    /// Launch by launch, with a moment before and after each step.
+    fn start_timed(&mut self, turn: &Turn, arena: &Buffer, weights: &Loaded) -> Result<()> {
+        while self.events.len() <= self.program.steps.len() {
+            self.events.push(turn.event(true)?);
+        }
+        let mut from = 0;
+        for (&(_, to), event) in self.program.steps.iter().zip(&self.events) {
+            turn.mark(event, Lane::Compute)?;
+            self.start(turn, arena, weights, &self.program.launches[from..to])?;
+            from = to;
+        }
+        self.events.last().map_or(Ok(()), |event| turn.mark(event, Lane::Compute))
+    }
+
+    /// Times between the moments of a run that was waited for; steps without a launch have none.
+    fn read_times(&mut self, turn: &Turn) -> Result<()> {
+        let mut from = 0;
+        for (&(v, to), pair) in self.program.steps.iter().zip(self.events.windows(2)) {
+            if to > from {
+                self.times.push((v, turn.elapsed(&pair[0], &pair[1])?));
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
     fn each_node(
         &self,
         turn: &Turn,
@@ -194,13 +235,30 @@ impl Prepared for Plan {
                 turn.upload(&arena.buffer, at, data)?;
             }
         }
+        self.times.clear();
+        let timed = self.measure && visit.is_none();
         match visit {
             Some(visit) => self.each_node(&turn, &arena.buffer, weights, stop, visit)?,
+            None if self.measure => self.start_timed(&turn, &arena.buffer, weights)?,
             None => self.start_all(&turn, arena, weights)?,
         }
         for (&v, out) in self.graph.outputs.iter().zip(outputs.iter_mut()) {
             turn.download(&arena.buffer, self.place(v)?, out)?;
         }
+        if timed {
+            self.read_times(&turn)?;
+        }
         check_stop(stop)
+    }
+
+    fn measure(&mut self, on: bool) {
+        self.measure = on;
+        if !on {
+            self.events.clear();
+        }
+    }
+
+    fn measured(&self) -> &[(Value, Duration)] {
+        &self.times
     }
 }

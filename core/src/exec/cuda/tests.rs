@@ -517,6 +517,41 @@ fn traced() {
 }
 
 #[test]
+fn times_are_taken_where_they_are_asked_for() {
+    on_driver(&[&own("timed"), "engine::tests::gpu::a_bench_names_operations"], &[]);
+}
+
+#[test]
+#[ignore = "run on the emulated driver by times_are_taken_where_they_are_asked_for"]
+fn timed() {
+    let device = Cuda::new(0, "f32").unwrap();
+    let case = small();
+    let random = &mut Random(4);
+    let (weights, inputs) = (weights(&case.graph, random), inputs(&case, random));
+    let graph = Arc::new(case.graph.clone());
+    let loaded = device.load(&graph, &weights).unwrap();
+    let mut plan = device.prepare(Arc::clone(&graph)).unwrap();
+    let mut run = |plan: &mut Box<dyn Prepared>| {
+        let mut out = vec![f32::NAN; inputs[0].len()];
+        plan.run(&loaded, &[&inputs[0]], &mut [&mut out], &AtomicBool::new(false), None).unwrap();
+        out
+    };
+    let plain = run(&mut plan);
+    assert!(plan.measured().is_empty());
+    plan.measure(true);
+    for _ in 0..3 {
+        assert!(run(&mut plan) == plain);
+        let names: Vec<_> =
+            plan.measured().iter().map(|(v, _)| graph.nodes[v.index()].name.as_str()).collect();
+        assert_eq!(names, ["n", "c", "f", "a"]);
+        let sum: std::time::Duration = plan.measured().iter().map(|(_, time)| *time).sum();
+        assert!(sum.as_nanos() > 0);
+    }
+    plan.measure(false);
+    assert!(run(&mut plan) == plain && plan.measured().is_empty());
+}
+
+#[test]
 fn every_node_of_every_case_is_launched() {
     for case in cases() {
         let program = Program::new(&case.graph, Precision::F32).unwrap();
