@@ -1,5 +1,6 @@
 //! The conductor: carries a picture through tiles and sampling steps.
 
+mod aboard;
 mod assemble;
 mod bench;
 mod cache;
@@ -7,6 +8,7 @@ mod cancel;
 mod check;
 mod estimate;
 mod feed;
+mod grids;
 mod inspect;
 mod layout;
 mod locate;

@@ -105,6 +105,11 @@ impl Stream {
         }
     }
 
+    /// Frames that were begun and not run.
+    pub fn begun(&self) -> usize {
+        self.begun.len()
+    }
+
     /// The oldest begun frame, if there is one that is still to be had and is what is asked for.
     fn run_begun(
         &mut self,

@@ -5,6 +5,13 @@ mod candle;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg_attr(
+    not(feature = "cuda"),
+    allow(
+        dead_code,
+        reason = "what devices do with maps is said whether or not this build has such a device"
+    )
+)]
 pub mod maps;
 #[cfg(test)]
 mod naive;

@@ -242,6 +242,7 @@ fn frames_begun_ahead_are_those_of_their_turn() {
         if let Some(next) = film.get(i + 1) {
             assert!(stream.begin(&next.view(), &options, &token).unwrap());
             assert!(!stream.begin(&next.view(), &options, &token).unwrap(), "two are enough");
+            assert_eq!(stream.begun(), 2);
         }
         let mut found = out();
         beside.run(&film[5 - i].view(), &mut found.view_mut(), &options, &token).unwrap();

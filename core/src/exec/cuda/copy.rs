@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code, reason = "calls the driver")]
 
-use super::device::{Buffer, Current, Device, Turn};
+use super::device::{Buffer, Device, Turn};
+use super::driver::Current;
 use crate::error::{Error, Result};
 use cudarc::driver::sys;
 use std::ptr;

@@ -2,14 +2,13 @@
 
 #![allow(unsafe_code, reason = "calls the driver")]
 
-use super::driver::{Answer, Code, Driver, driver};
+use super::driver::{Answer, Code, Current, Driver, driver};
 use super::fault::{OLDEST, error, is_lost};
 use super::images::{Image, choose, images};
 use super::launch::{Call, Kernel, NAMES};
 use crate::error::{Error, Result};
 use cudarc::driver::sys;
 use std::ffi::{CStr, c_int, c_void};
-use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -234,33 +233,6 @@ impl Device {
             log::warn!("cuda: the GPU was lost ({doing}: the driver's error {})", e.0);
         }
         error(e, doing)
-    }
-}
-
-/// A context made current for this thread; the host's own comes back when it goes.
-pub(super) struct Current {
-    driver: &'static Driver,
-    before: sys::CUcontext,
-    /// Of one thread.
-    _here: PhantomData<*const ()>,
-}
-
-impl Current {
-    pub(super) fn set(driver: &'static Driver, context: sys::CUcontext) -> Answer<Self> {
-        let mut before = ptr::null_mut();
-        // SAFETY: contexts of this process's devices are never destroyed.
-        unsafe {
-            driver.get_current(&mut before)?;
-            driver.set_current(context)?;
-        }
-        Ok(Self { driver, before, _here: PhantomData })
-    }
-}
-
-impl Drop for Current {
-    fn drop(&mut self) {
-        // SAFETY: it was current before, or is none.
-        let _ = unsafe { self.driver.set_current(self.before) };
     }
 }
 

@@ -6,6 +6,8 @@
 use crate::error::{Error, Result};
 use cudarc::driver::sys;
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::marker::PhantomData;
+use std::ptr;
 use std::sync::OnceLock;
 
 /// What the driver answers where it does not do what it was asked for: never 0.
@@ -105,4 +107,31 @@ pub(super) fn driver() -> Result<&'static Driver> {
             "cuda: the NVIDIA driver is too old (it has no {symbol}); 525 or later is needed"
         ))
     })
+}
+
+/// A context made current for this thread; the host's own comes back when it goes.
+pub(super) struct Current {
+    driver: &'static Driver,
+    before: sys::CUcontext,
+    /// Of one thread.
+    _here: PhantomData<*const ()>,
+}
+
+impl Current {
+    pub(super) fn set(driver: &'static Driver, context: sys::CUcontext) -> Answer<Self> {
+        let mut before = ptr::null_mut();
+        // SAFETY: contexts of this process's devices are never destroyed.
+        unsafe {
+            driver.get_current(&mut before)?;
+            driver.set_current(context)?;
+        }
+        Ok(Self { driver, before, _here: PhantomData })
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        // SAFETY: it was current before, or is none.
+        let _ = unsafe { self.driver.set_current(self.before) };
+    }
 }

@@ -154,7 +154,7 @@ impl Maps for CudaMaps {
         self.result = None;
         let shapes: Vec<_> = plan.graph().inputs.iter().map(|&v| plan.graph().shape(v)).collect();
         let mut give = |arena: &Arena, i: usize, at: usize, len: usize| -> Result<()> {
-            let parts = inputs.get(i).filter(|p| !p.is_empty() && len % p.len() == 0);
+            let parts = inputs.get(i).filter(|p| !p.is_empty() && len.is_multiple_of(p.len()));
             let parts = parts.ok_or_else(|| Error::internal("inputs that do not fit the graph"))?;
             let [_, channels, h, w] = shapes[i];
             let one = len / parts.len();
@@ -201,7 +201,6 @@ impl Maps for CudaMaps {
             let (Some(host), Some(device)) = (&mut slot.host, &slot.device) else {
                 return Err(Error::internal("a slot without memory"));
             };
-            turn.after(Lane::Compute, &slot.copied)?;
             let places = Places { shared: &self.shared, arena: None, result: None };
             let start = field::lower_fetch(&places, &line(from.room, from.at, from.len), device)?;
             if let Some(mut start) = start {

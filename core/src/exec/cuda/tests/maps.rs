@@ -209,11 +209,13 @@ fn all() -> Vec<Case> {
 
 #[test]
 fn maps_are_those_of_the_twin_to_the_bit() {
-    on_driver(&[&own("maps::every_operation"), &own("maps::frames_in_flight")], &[]);
-    // Uploads and downloads at once, what computes as late as can be; and all as late as can be: what is not waited for would show.
-    for late in ["0", "12", "012"] {
-        let environment = [("SSMOESR_EMULATED_LATE", late)];
-        on_driver(&[&own("maps::every_operation"), &own("maps::frames_in_flight")], &environment);
+    let own =
+        ["every_operation", "frames_in_flight", "uploads_in_flight"].map(|n| own(&format!("maps::{n}")));
+    let tests: Vec<&str> = own.iter().map(String::as_str).collect();
+    on_driver(&tests, &[]);
+    // What computes late and copies at once, copies late, and all as late as can be: what is not waited for shows.
+    for late in ["0", "1", "2", "012"] {
+        on_driver(&tests[1..], &[("SSMOESR_EMULATED_LATE", late)]);
     }
 }
 
@@ -284,6 +286,32 @@ fn every_operation() {
         },
     ] {
         assert_eq!(on_device.apply(&op).unwrap_err().kind(), ErrorKind::Internal);
+    }
+}
+
+/// More uploads than there are slots, before anybody looks.
+#[test]
+#[ignore = "run on the emulated driver by maps_are_those_of_the_twin_to_the_bit"]
+fn uploads_in_flight() {
+    let device = Cuda::new(0, "f32").unwrap();
+    let mut maps = device.maps().unwrap().unwrap();
+    let rooms: Vec<Room> = (0..6).map(|_| maps.room(LEN).unwrap()).collect();
+    for (i, room) in rooms.iter().enumerate() {
+        // The first are the longest: slots are used again.
+        let len = LEN - i;
+        maps.send(room, len, &mut |out| {
+            out.iter_mut().enumerate().for_each(|(k, v)| *v = (k * 8 + i) as f32);
+            Ok(())
+        })
+        .unwrap();
+    }
+    let tickets: Vec<_> = rooms.iter().map(|room| maps.fetch(table(room, 0, LEN - 5)).unwrap()).collect();
+    for (i, ticket) in tickets.into_iter().enumerate().rev() {
+        let mut read = |v: &[f32]| {
+            assert!(v.len() == LEN - 5 && v.iter().enumerate().all(|(k, v)| *v == (k * 8 + i) as f32), "{i}");
+            Ok(())
+        };
+        maps.take(ticket, &mut read).unwrap();
     }
 }
 
