@@ -28,8 +28,8 @@ passes() {
     (cd core && SSMOESR_TEST_EMULATED=1 LD_LIBRARY_PATH=$1 timeout 300 "$program" --include-ignored $(tests_of "$2") >"$room/said" 2>&1)
 }
 
-# The test whose name is given, in a copy of the sources.
-late() {
+# Runs the tests of that name on the sources as they are.
+runs() {
     cargo test --locked -p ssmoesr-core --features cuda --lib "$1" >"$room/said" 2>&1
 }
 
@@ -40,7 +40,7 @@ if [ "${1:-}" = rust ]; then
         cp "core/src/exec/cuda/$file.rs" "$room/before"
         trap 'cp "$room/before" "core/src/exec/cuda/$file.rs"; rm -rf "$room"' EXIT
         FROM=$(printf %b "$from") TO=$(printf %b "$to") perl -0pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/ or die "not found\n"' "core/src/exec/cuda/$file.rs"
-        if late exec::cuda::tests::maps::maps_are; then
+        if runs exec::cuda::tests::maps::maps_are; then
             echo "MISSED $file: $from"
         elif grep -q '^error' "$room/said"; then
             if grep -q 'could not compile' "$room/said"; then echo "mutants: does not compile: $from" >&2; exit 1; fi

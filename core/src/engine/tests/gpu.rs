@@ -75,6 +75,39 @@ fn film(device: &str, ahead: bool) -> Vec<Frame> {
 
 const FRAMES: u32 = 4;
 
+/// The GPU fails in the middle of a film, when frames are begun that nobody has yet: they are the processor's, and so is the rest.
+#[test]
+#[ignore = "needs the emulated driver"]
+fn a_film_goes_on_without_its_gpu() {
+    let mut options = stream_options();
+    let upscaler = Arc::new(Upscaler::new(&options).unwrap());
+    assert_eq!(upscaler.device(), "cuda");
+    let mut stream = Stream::new(Arc::clone(&upscaler));
+    let token = CancelToken::new();
+    let mut found = Vec::new();
+    for i in 0..FRAMES {
+        for next in i..(i + 2).min(FRAMES) {
+            if stream.begun() == (next - i) as usize {
+                // Where the GPU is gone, the frame's own turn says so.
+                let _ = stream.begin(&scene(12 + next % 2, 9).view(), &options, &token);
+            }
+        }
+        let (w, h) = (48 + 4 * (i % 2), 36);
+        let mut out = Frame::new(PixelFormat::Rgb8, w, h, ColorInfo::default()).unwrap();
+        stream.run(&scene(12 + i % 2, 9).view(), &mut out.view_mut(), &options, &token).unwrap();
+        found.push(out);
+    }
+    assert_eq!(upscaler.device(), "cpu");
+    options.device = "cpu".to_owned();
+    let mut stream = Stream::new(Arc::new(Upscaler::new(&options).unwrap()));
+    for (i, found) in (0..FRAMES).zip(&found) {
+        let mut out = found.clone();
+        stream.run(&scene(12 + i % 2, 9).view(), &mut out.view_mut(), &options, &token).unwrap();
+        let off = found.plane(0).iter().zip(out.plane(0)).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(off <= Some(1), "frame {i}: {off:?} off");
+    }
+}
+
 #[test]
 #[ignore = "needs the emulated driver"]
 fn frames_overlap() {

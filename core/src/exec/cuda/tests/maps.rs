@@ -380,6 +380,15 @@ fn frames_overlap_and_are_the_processors() {
     }
 }
 
+#[test]
+fn films_go_on_without_their_gpu() {
+    let test = ["engine::tests::gpu::a_film_goes_on_without_its_gpu"];
+    // Lost while it computes, while copies are awaited, while a frame is asked for.
+    for fail in ["cuGraphLaunch:2:719", "cuEventSynchronize:9:700", "cuMemcpyDtoHAsync:2:719"] {
+        on_driver(&test, &[("SSMOESR_EMULATED_FAIL", fail)]);
+    }
+}
+
 /// As for plans: whatever the driver refuses, whenever, is an error, and the next time it works.
 #[test]
 fn each_call_of_maps_that_fails_is_an_error_and_leaves_nothing() {
