@@ -13,6 +13,8 @@ pub(crate) const FRAMES: usize = 16;
 enum Stage<J> {
     Waiting(J),
     Running,
+    /// Waits, while whoever works on the frame before looks at it.
+    Seen(J),
     Done(Outcome<()>),
 }
 
@@ -119,7 +121,7 @@ impl<J> Queue<J> {
                 frame.stage = Stage::Done(Err(cancelled()));
             }
         }
-        while state.frames.iter().any(|f| matches!(f.stage, Stage::Running)) {
+        while state.frames.iter().any(|f| matches!(f.stage, Stage::Running | Stage::Seen(_))) {
             state = self.sleep(state);
         }
         state.cut = true;
@@ -137,8 +139,12 @@ impl<J> Queue<J> {
         self.changed.notify_all();
     }
 
-    /// Does frame after frame until the queue is closed.
-    pub(crate) fn serve(&self, mut work: impl FnMut(J, Begin) -> Outcome<()>) {
+    /// Does frame after frame until the queue is closed. `work` gets the frame that comes next too, where there is one already: to look at
+    /// while it works, no longer.
+    pub(crate) fn serve(&self, mut work: impl FnMut(J, Option<J>, Begin) -> Outcome<()>)
+    where
+        J: Copy,
+    {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -153,12 +159,26 @@ impl<J> Queue<J> {
             let number = state.fetched + at as u64;
             let begin = Begin { cut: std::mem::take(&mut state.cut) };
             let stage = std::mem::replace(&mut state.frames[at].stage, Stage::Running);
+            let next = match state.frames.get_mut(at + 1).map(|f| &mut f.stage) {
+                Some(stage @ Stage::Waiting(_)) => {
+                    let Stage::Waiting(job) = *stage else { return };
+                    *stage = Stage::Seen(job);
+                    Some(job)
+                }
+                _ => None,
+            };
             drop(state);
             let outcome = match stage {
-                Stage::Waiting(job) => guarded(|| work(job, begin)),
-                Stage::Running | Stage::Done(_) => Err(cancelled()),
+                Stage::Waiting(job) => guarded(|| work(job, next, begin)),
+                Stage::Running | Stage::Seen(_) | Stage::Done(_) => Err(cancelled()),
             };
             state = self.lock();
+            let stopped = state.flushing > 0;
+            for frame in &mut state.frames {
+                if let Stage::Seen(job) = frame.stage {
+                    frame.stage = if stopped { Stage::Done(Err(cancelled())) } else { Stage::Waiting(job) };
+                }
+            }
             // Frames before it may have been fetched meanwhile; this one cannot have been.
             let at = usize::try_from(number - state.fetched).unwrap_or(usize::MAX);
             if let Some(frame) = state.frames.get_mut(at) {
@@ -174,7 +194,10 @@ mod tests {
     use super::*;
     use crate::status::INTERNAL;
 
-    fn with_worker(work: impl FnMut(u32, Begin) -> Outcome<()> + Send, test: impl FnOnce(&Queue<u32>)) {
+    fn with_worker(
+        work: impl FnMut(u32, Option<u32>, Begin) -> Outcome<()> + Send,
+        test: impl FnOnce(&Queue<u32>),
+    ) {
         let queue = Queue::new();
         std::thread::scope(|scope| {
             scope.spawn(|| queue.serve(work));
@@ -194,7 +217,7 @@ mod tests {
     #[test]
     fn frames_come_back_in_order_with_their_own_outcome() {
         with_worker(
-            |job, _| if job == 2 { panic!("on purpose") } else { Ok(()) },
+            |job, _, _| if job == 2 { panic!("on purpose") } else { Ok(()) },
             |queue| {
                 assert_eq!(queue.wait(None).unwrap_err(), EMPTY);
                 for tag in 0..5 {
@@ -216,7 +239,7 @@ mod tests {
         let mut cuts = Vec::new();
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
-                queue.serve(|job, begin| {
+                queue.serve(|job, _, begin| {
                     cuts.push(begin.cut);
                     if job == 99 { Ok(()) } else { until_cancelled(&queue) }
                 });
@@ -243,10 +266,40 @@ mod tests {
     }
 
     #[test]
+    fn the_next_frame_is_shown_and_given_back_first() {
+        let queue = Queue::new();
+        for tag in 0..3 {
+            assert!(queue.submit(tag, tag as usize));
+        }
+        let mut seen = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                queue.serve(|job, next, _| {
+                    seen.push((job, next));
+                    if job == 10 { until_cancelled(&queue) } else { Ok(()) }
+                });
+            });
+            for tag in 0..3 {
+                let (got, outcome) = queue.wait(None).unwrap();
+                assert!(got == tag && outcome.is_ok());
+            }
+            // Who flushes gets the frame that is only looked at back as well, and not before that is over.
+            assert!(queue.submit(10, 10) && queue.submit(11, 11));
+            queue.flush();
+            for tag in [10, 11] {
+                let (got, outcome) = queue.wait(Some(Duration::ZERO)).unwrap();
+                assert_eq!((got, outcome.unwrap_err().status), (tag, CANCELLED));
+            }
+            queue.close();
+        });
+        assert_eq!(seen[..3], [(0, Some(1)), (1, Some(2)), (2, None)]);
+    }
+
+    #[test]
     fn flushes_from_many_threads_end() {
         let queue = Queue::new();
         std::thread::scope(|scope| {
-            scope.spawn(|| queue.serve(|_, _| until_cancelled(&queue)));
+            scope.spawn(|| queue.serve(|_, _, _| until_cancelled(&queue)));
             std::thread::scope(|inner| {
                 for _ in 0..4 {
                     inner.spawn(|| {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One frame as the worker gets it.
+#[derive(Clone, Copy)]
 struct Job {
     input: Checked,
     output: Checked,
@@ -50,11 +51,24 @@ impl Video {
 
 /// Enlarges frame after frame until the queue is closed.
 fn work(queue: &Queue<Job>, mut stream: Stream, options: &Options) {
-    queue.serve(|job, Begin { cut }| {
+    queue.serve(|job, next, Begin { cut }| {
         if cut {
             stream.reset();
         }
         reserve::check()?;
+        // Where a device goes on alone, it is asked for a frame before the one before is back. What cannot be begun is told when its
+        // turn comes.
+        if let Some(next) = next {
+            for (job, before) in [(job, 0), (next, 1)] {
+                #[allow(unsafe_code, reason = "the host's memory")]
+                // SAFETY: as below; of the next frame the queue says that it is not handed out while this closure runs.
+                let Ok(input) = (unsafe { job.input.frame() }) else { break };
+                if stream.begun() == before && !stream.begin(&input, options, queue.token()).unwrap_or(false)
+                {
+                    break;
+                }
+            }
+        }
         #[allow(unsafe_code, reason = "the host's memory")]
         // SAFETY: the header gives the memory of a frame to the library until it was fetched or the stream freed, and
         // the queue hands out a frame only when this closure has returned; `submit` checked that the two are apart.

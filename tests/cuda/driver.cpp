@@ -3,10 +3,14 @@
 //   SSMOESR_EMULATED       nodevice, stub, old (a driver before 12.0), unknown (a GPU older than every image), turing
 //   SSMOESR_EMULATED_FAIL  name:n:code  the n-th call of that name gives that code, 0: each
 //   SSMOESR_EMULATED_TRACE file that gets one line per call
+//   SSMOESR_EMULATED_LATE  numbers of the streams, in the order in which they were made, that do nothing before somebody waits for it; the
+//                          others do everything at once. What is not waited for shows as old values.
 #define SSMOESR_EMULATED
 #include "kernels.cu"
 #include <cstdarg>
+#include <chrono>
 #include <cstdlib>
+#include <deque>
 #include <mutex>
 
 namespace {
@@ -45,11 +49,21 @@ Function functions[] = {
     {"gather_tokens", gather_tokens, false},
     {"scatter_tokens", scatter_tokens, false},
     {"attention", attention, true},
+    {"attention_wide", attention_wide, true},
     {"rows_to_spectrum", rows_to_spectrum, false},
     {"turn_columns", turn_columns, false},
     {"filter_hidden", filter_hidden, false},
     {"filter_mask", filter_mask, false},
     {"spectrum_to_rows", spectrum_to_rows, false},
+    {"fill", fill, false},
+    {"cut", cut, false},
+    {"blend_across", blend_across, false},
+    {"blend_down", blend_down, false},
+    {"check_finite", check_finite, false},
+    {"step_field", step_field, false},
+    {"enlarge", enlarge, false},
+    {"ranges", ranges, true},
+    {"write_plane", write_plane, false},
 };
 
 struct Launch {
@@ -61,13 +75,26 @@ struct Graph {
   std::vector<Launch> launches;
 };
 struct Stream {
+  int number = 0;
+  bool late = false;
   std::unique_ptr<Graph> captured;
+  std::deque<std::function<Result()>> tasks;
+  size_t queued = 0, done = 0;
+};
+// A moment of a stream: when so many of its tasks are done.
+struct Event {
+  Stream *stream = nullptr;
+  size_t after = 0;
+  double ms = 0;
 };
 
 std::recursive_mutex one;
 std::map<std::string, int> counts;
 Result lost = OK;
 int the_context, the_module;
+std::vector<Stream *> streams;
+// Memory of the host that copies may use later.
+std::map<uintptr_t, std::unique_ptr<std::vector<uint32_t>>> pinned;
 thread_local void *current = nullptr;
 thread_local bool capturing = false;
 
@@ -96,8 +123,8 @@ Result call(const char *name, const char *format = "", ...) {
     char wanted[64];
     int number = 0, code = 0;
     if (sscanf(fail, "%63[^:]:%d:%d", wanted, &number, &code) == 3 && !strcmp(wanted, name) && (!number || n == number)) {
-      // From 700 to 719: the context is gone for good.
-      if (code >= 700) lost = code;
+      // From 700 to 719, and unknown: the context is gone for good.
+      if ((code >= 700 && code <= 719) || code == 999) lost = code;
       return code;
     }
   }
@@ -125,6 +152,35 @@ emulator::Memory *memory_of(Pointer p, size_t bytes) {
   return m && m->holds((const float *)(p + bytes - 4)) ? m : nullptr;
 }
 
+bool is_pinned(const void *p, size_t bytes) {
+  auto next = pinned.upper_bound((uintptr_t)p);
+  if (next == pinned.begin()) return false;
+  const auto &memory = std::prev(next);
+  return (uintptr_t)p + bytes <= memory->first + memory->second->size() * 4;
+}
+
+// Does what a stream has to do, up to so many tasks.
+Result reach(Stream *s, size_t count) {
+  Result worst = OK;
+  while (s->done < count && !s->tasks.empty()) {
+    auto task = std::move(s->tasks.front());
+    s->tasks.pop_front();
+    s->done++;
+    if (Result r = task()) worst = r;
+  }
+  return worst;
+}
+Result finish(Stream *s) { return reach(s, s->queued); }
+void finish_all() {
+  for (Stream *s : streams) finish(s);
+}
+Result enqueue(Stream *s, std::function<Result()> task) {
+  std::lock_guard<std::recursive_mutex> hold(one);
+  s->tasks.push_back(std::move(task));
+  s->queued++;
+  return s->late ? OK : finish(s);
+}
+
 }  // namespace
 
 #define API extern "C" __attribute__((visibility("default"))) Result
@@ -145,7 +201,12 @@ API cuDeviceGetAttribute(int *v, int which, int) {
   return INVALID_VALUE;
 }
 API cuDevicePrimaryCtxRetain(void **c, int) { return *c = &the_context, call("cuDevicePrimaryCtxRetain"); }
-API cuDevicePrimaryCtxRelease_v2(int) { return call("cuDevicePrimaryCtxRelease"); }
+API cuDevicePrimaryCtxRelease_v2(int) {
+  std::lock_guard<std::recursive_mutex> hold(one);
+  // With its last user all goes that was made in it.
+  streams.clear();
+  return call("cuDevicePrimaryCtxRelease");
+}
 API cuCtxSetCurrent(void *c) { return current = c, OK; }
 API cuCtxGetCurrent(void **c) { return *c = current, OK; }
 API cuMemGetInfo_v2(size_t *free, size_t *total) {
@@ -156,9 +217,69 @@ API cuMemGetInfo_v2(size_t *free, size_t *total) {
 }
 API cuStreamCreate(Stream **s, unsigned) {
   if (Result r = plain("cuStreamCreate")) return r;
-  return *s = new Stream, OK;
+  std::lock_guard<std::recursive_mutex> hold(one);
+  *s = new Stream;
+  (*s)->number = (int)streams.size();
+  if (const char *late = getenv("SSMOESR_EMULATED_LATE")) (*s)->late = strchr(late, '0' + (*s)->number);
+  return streams.push_back(*s), OK;
 }
-API cuStreamSynchronize(Stream *) { return plain("cuStreamSynchronize"); }
+API cuStreamSynchronize(Stream *s) {
+  if (!current) return INVALID_CONTEXT;
+  if (capturing) return CAPTURING;
+  if (Result r = call("cuStreamSynchronize", "of %d", s->number)) return r;
+  std::lock_guard<std::recursive_mutex> hold(one);
+  finish(s);
+  return lost;
+}
+API cuStreamWaitEvent(Stream *s, Event *e, unsigned) {
+  if (!current) return INVALID_CONTEXT;
+  if (Result r = call("cuStreamWaitEvent", "%d for %d", s->number, e->stream ? e->stream->number : -1)) return r;
+  if (!e->stream) return OK;
+  return enqueue(s, [of = e->stream, after = e->after] { return reach(of, after); });
+}
+API cuEventCreate(Event **e, unsigned) {
+  if (Result r = plain("cuEventCreate")) return r;
+  return *e = new Event, OK;
+}
+API cuEventRecord(Event *e, Stream *s) {
+  if (!current) return INVALID_CONTEXT;
+  if (Result r = call("cuEventRecord", "on %d", s->number)) return r;
+  std::lock_guard<std::recursive_mutex> hold(one);
+  e->stream = s;
+  e->after = s->queued + 1;
+  return enqueue(s, [e] {
+    e->ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return OK;
+  });
+}
+API cuEventSynchronize(Event *e) {
+  if (Result r = plain("cuEventSynchronize")) return r;
+  std::lock_guard<std::recursive_mutex> hold(one);
+  if (e->stream) reach(e->stream, e->after);
+  return lost;
+}
+API cuEventElapsedTime(float *ms, Event *from, Event *to) {
+  if (Result r = plain("cuEventElapsedTime")) return r;
+  return *ms = (float)(to->ms - from->ms), OK;
+}
+API cuEventDestroy_v2(Event *e) {
+  std::lock_guard<std::recursive_mutex> hold(one);
+  if (e->stream) reach(e->stream, e->after);
+  return delete e, call("cuEventDestroy");
+}
+API cuMemHostAlloc(void **p, size_t bytes, unsigned) {
+  if (Result r = plain("cuMemHostAlloc")) return r;
+  std::lock_guard<std::recursive_mutex> hold(one);
+  auto memory = std::make_unique<std::vector<uint32_t>>((bytes + 3) / 4, emulator::POISON);
+  *p = memory->data();
+  pinned[(uintptr_t)*p] = std::move(memory);
+  return OK;
+}
+API cuMemFreeHost(void *p) {
+  std::lock_guard<std::recursive_mutex> hold(one);
+  finish_all();
+  return pinned.erase((uintptr_t)p) ? call("cuMemFreeHost") : INVALID_VALUE;
+}
 API cuModuleLoadData(void **m, const void *) { return *m = &the_module, plain("cuModuleLoadData"); }
 API cuModuleGetFunction(const Function **f, void *, const char *name) {
   if (Result r = plain("cuModuleGetFunction")) return r;
@@ -177,19 +298,24 @@ API cuMemAlloc_v2(Pointer *p, size_t bytes) {
 API cuMemFree_v2(Pointer p) {
   const Result r = plain("cuMemFree");
   std::lock_guard<std::recursive_mutex> hold(one);
+  finish_all();
   emulator::last = nullptr;
   return emulator::allocations.erase(p) ? r : INVALID_VALUE;
 }
-API cuMemcpyHtoDAsync_v2(Pointer d, const void *s, size_t n, Stream *) {
-  if (Result r = plain("cuMemcpyHtoDAsync")) return r;
+Result copy(const char *name, void *to, const void *from, Pointer there, void *here, size_t n, Stream *s) {
+  if (!current) return INVALID_CONTEXT;
+  if (capturing) return CAPTURING;
+  if (Result r = call(name, "%zu bytes on %d", n, s->number)) return r;
   std::lock_guard<std::recursive_mutex> hold(one);
-  return memory_of(d, n) ? memcpy((void *)d, s, n), OK : INVALID_VALUE;
+  if (!memory_of(there, n)) return INVALID_VALUE;
+  const Result r = enqueue(s, [=] { return memory_of(there, n) ? memcpy(to, from, n), OK : INVALID_VALUE; });
+  // Other memory of the host is copied before the call returns.
+  return is_pinned(here, n) ? r : finish(s);
 }
-API cuMemcpyDtoHAsync_v2(void *d, Pointer s, size_t n, Stream *) {
-  if (Result r = plain("cuMemcpyDtoHAsync")) return r;
-  std::lock_guard<std::recursive_mutex> hold(one);
-  return memory_of(s, n) ? memcpy(d, (const void *)s, n), OK : INVALID_VALUE;
+API cuMemcpyHtoDAsync_v2(Pointer d, const void *h, size_t n, Stream *s) {
+  return copy("cuMemcpyHtoDAsync", (void *)d, h, d, (void *)h, n, s);
 }
+API cuMemcpyDtoHAsync_v2(void *h, Pointer d, size_t n, Stream *s) { return copy("cuMemcpyDtoHAsync", h, (const void *)d, d, h, n, s); }
 API cuLaunchKernel(const Function *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
                    Stream *s, void **parameters, void **) {
   if (!current) return INVALID_CONTEXT;
@@ -200,12 +326,12 @@ API cuLaunchKernel(const Function *f, unsigned gx, unsigned gy, unsigned gz, uns
     return r;
   Launch l{f, gx, gy, bx, shared, {}};
   memcpy(&l.call, parameters[0], sizeof(Call));
-  if (!s->captured) return execute(l);
+  if (!s->captured) return enqueue(s, [l] { return execute(l); });
   return s->captured->launches.push_back(l), OK;
 }
 API cuStreamBeginCapture_v2(Stream *s, int how) {
   // 1: other threads of the process may go on using the driver.
-  if (how != 1 || s->captured) return INVALID_VALUE;
+  if (how != 1 || s->captured || s != streams[0]) return INVALID_VALUE;
   if (Result r = plain("cuStreamBeginCapture")) return r;
   s->captured = std::make_unique<Graph>();
   return capturing = true, OK;
@@ -220,10 +346,10 @@ API cuGraphInstantiateWithFlags(Graph **e, Graph *g, unsigned long long) {
   if (Result r = plain("cuGraphInstantiate")) return r;
   return *e = new Graph(*g), OK;
 }
-API cuGraphLaunch(Graph *g, Stream *) {
+API cuGraphLaunch(Graph *g, Stream *s) {
   if (Result r = plain("cuGraphLaunch")) return r;
   for (const Launch &l : g->launches)
-    if (Result r = execute(l)) return r;
+    if (Result r = enqueue(s, [l] { return execute(l); })) return r;
   return OK;
 }
 API cuGraphExecDestroy(Graph *g) { return delete g, call("cuGraphExecDestroy"); }

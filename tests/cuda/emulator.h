@@ -17,7 +17,8 @@
 
 namespace emulator {
 
-constexpr uint32_t POISON = 0xffffffff;
+// No number, and no colour that a test has: a frame's codes are words of any bits.
+constexpr uint32_t POISON = 0xffa5c3e1;
 
 struct Cell {
   uint32_t written = 0, writer = 0, read = 0, reader = 0;
@@ -245,6 +246,17 @@ INLINE unsigned as_bits(float v) {
   unsigned bits;
   return memcpy(&bits, &v, 4), bits;
 }
+INLINE void store_word(float *p, Index i, unsigned v) { store(p, i, as_float(v)); }
+INLINE void mark(float *p, Index i) {
+  emulator::Memory *m = emulator::find(p + i);
+  if (!m) return emulator::fail("marks outside of every allocation");
+  const float one = 1.f;
+  memcpy((void *)(p + i), &one, 4);
+}
+INLINE float times(float a, float b) { return a * b; }
+INLINE float plus(float a, float b) { return a + b; }
+INLINE double times(double a, double b) { return a * b; }
+INLINE double plus(double a, double b) { return a + b; }
 
 // To the nearest, ties to even, as the device rounds.
 INLINE unsigned brain_bits(float v) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Plants faults in the CUDA kernels, one at a time, and runs the operations' tests on each: a fault that no test finds is a gap
-# in the tests. Needs g++ and a built test program; takes a few seconds per fault.
+# in the tests. Needs g++ and a built test program; takes a few seconds per fault. `mutants.sh FILE...` takes those of these files alone;
+# `mutants.sh rust` plants faults in what waits for copies instead, each of which builds the tests again (a minute).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -9,22 +10,70 @@ trap 'rm -rf "$room"' EXIT
 program=$(cargo test --locked -p ssmoesr-core --features cuda --lib --no-run --message-format json |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 
-# Builds the emulated driver from the kernels in $1 and runs the tests on it.
+# What finds faults in the kernels of file $1.
+tests_of() {
+    case $1 in
+    field | write) echo exec::cuda::tests::maps::every_operation ;;
+    *) echo exec::tests:: exec::cuda::tests::kernels:: --skip agree_in_every --skip agrees_whatever ;;
+    esac
+}
+
+# Builds the emulated driver from the kernels in $1 and runs the tests of file $2 on it.
 passes() {
     g++ -std=c++17 -O2 -w -shared -fPIC -I "$1" -I tests/cuda -o "$1/libcuda.so" tests/cuda/driver.cpp || {
         echo "mutants: does not compile: $what" >&2
         exit 1
     }
-    (cd core && SSMOESR_TEST_EMULATED=1 LD_LIBRARY_PATH=$1 timeout 300 "$program" --include-ignored exec::tests:: exec::cuda::tests::wide_convolutions --skip agree_in_every >"$room/said" 2>&1)
+    # shellcheck disable=SC2046 # names
+    (cd core && SSMOESR_TEST_EMULATED=1 LD_LIBRARY_PATH=$1 timeout 300 "$program" --include-ignored $(tests_of "$2") >"$room/said" 2>&1)
 }
+
+# Runs the tests of that name on the sources as they are.
+runs() {
+    cargo test --locked -p ssmoesr-core --features cuda --lib "$1" >"$room/said" 2>&1
+}
+
+if [ "${1:-}" = rust ]; then
+    found=0 planted=0
+    while IFS='@' read -r file from to; do
+        planted=$((planted + 1))
+        cp "core/src/exec/cuda/$file.rs" "$room/before"
+        trap 'cp "$room/before" "core/src/exec/cuda/$file.rs"; rm -rf "$room"' EXIT
+        FROM=$(printf %b "$from") TO=$(printf %b "$to") perl -0pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/ or die "not found\n"' "core/src/exec/cuda/$file.rs"
+        if runs exec::cuda::tests::maps::maps_are; then
+            echo "MISSED $file: $from"
+        elif grep -q '^error' "$room/said"; then
+            if grep -q 'could not compile' "$room/said"; then echo "mutants: does not compile: $from" >&2; exit 1; fi
+            echo "found  $file: $from"
+            found=$((found + 1))
+        fi
+        cp "$room/before" "core/src/exec/cuda/$file.rs"
+    done <<'END'
+maps@turn.after(Lane::Up, &slot.computed)?;@
+maps@turn.after(Lane::Compute, &slot.copied)?;@
+maps@turn.after(Lane::Down, &slot.computed)?;@
+maps@slot.copied.wait()?;@
+maps@let done = slot.copied.wait().and_then(|()| {@let done = Ok(()).and_then(|()| {
+maps@turn.mark(&slot.copied, Lane::Up)?;@turn.mark(&slot.copied, Lane::Compute)?;
+field@let n = [tile.len(), tile.width, to.width, *x];@let n = [tile.len(), tile.width, tile.width, *x];
+field@end <= len@end <= len + 1
+END
+    trap 'rm -rf "$room"' EXIT
+    echo "$planted faults planted, $((planted - found)) missed"
+    [ "$found" = "$planted" ]
+    exit
+fi
 
 cp -r core/src/exec/cuda/kernels "$room/kernels"
 what='no fault'
-passes "$room/kernels" || { cat "$room/said" >&2; echo "mutants: the tests fail without a fault" >&2; exit 1; }
+for kind in field point; do
+    passes "$room/kernels" $kind || { cat "$room/said" >&2; echo "mutants: the tests fail without a fault" >&2; exit 1; }
+done
 
 missed=0 count=0
 # File, what stands there, what shall stand there.
 while IFS='@' read -r file from to; do
+    [ $# = 0 ] || [[ " $* " = *" $file "* ]] || continue
     what="$file: $from -> $to"
     rm -rf "$room/kernels"
     cp -r core/src/exec/cuda/kernels "$room/kernels"
@@ -33,7 +82,7 @@ while IFS='@' read -r file from to; do
         exit 1
     }
     count=$((count + 1))
-    if passes "$room/kernels"; then
+    if passes "$room/kernels" "$file"; then
         echo "MISSED $what"
         missed=$((missed + 1))
     else
@@ -73,6 +122,53 @@ mix@total * kept@total
 mix@shared_store(mean, i, 0.f);\n  }\n  barrier();@shared_store(mean, i, 0.f);\n  }
 mix@qx - kx + side - 1@kx - qx + side - 1
 mix@p.n[5] ? d : C@C
+mix@tokens - base < chunk ? tokens - base : chunk@chunk
+mix@    // The chunk before is not read any more.\n    barrier();@
+mix@    barrier();\n    for (int j = 0; own@    for (int j = 0; own
+mix@if (j + r >= count) score[r] = LOWEST;@
+mix@there ? load(p.in[0], from + part) : 0.f@there ? load(p.in[0], from) : 0.f
+mix@i * wide + t) * kept@i * wide + t)
+mix@  if (!own) return;@
+mix@window % (W / side)@window % W
+mix@shared_store(mean, i, sum);\n    }@shared_store(mean, i, sum * kept);\n    }
+field@at < p.n[0]) store(p.out, at, p.f[0])@at <= p.n[0]) store(p.out, at, p.f[0])
+field@y + p.n[7] : p.n[4] - 1@y + p.n[7] : p.n[4] - 2
+field@p.n[11] ? unit(v) : v@v
+field@c * p.n[6] + from_y * p.n[5]@c * p.n[6] + from_y * p.n[3]
+field@+ p.n[3] + x;@+ x;
+field@load(p.in[0], at), load(p.in[1], x)@load(p.in[0], at), load(p.in[1], x + 1)
+field@y + p.n[3] < p.n[2]@y + p.n[3] <= p.n[2]
+field@load(p.in[2], at + p.n[3] * p.n[1])@load(p.in[2], at)
+field@== 0x7f800000) mark@== 0x7fc00000) mark
+field@sum = plus(plus(sum, -half), f);@sum = plus(plus(sum, f), -half);
+field@bits <= 0x4016cbe3 ? 1@bits <= 0x4016cbe3 ? 2
+field@phase & 2) y = -y@phase & 1) y = -y
+field@round < 10@round < 9
+field@x & 2 ? normal(c, d@x & 2 ? normal(a, b
+field@times(share, noise)@noise
+field@p.n[9] == 2 ?@p.n[9] == 1 ?
+field@p.n[12] + y@y
+field@p.n[9] != 1@true
+field@row < p.n[4] ? row : p.n[4] - 1@row < p.n[4] ? row : 0
+field@full = y + p.n[11]@full = y
+field@p.n[12] ? unit(sum) : sum@sum
+field@down ? plus(tap, one) : one@plus(tap, one) + one
+field@left + p.n[4] < p.n[0] ? left + p.n[4] : p.n[0]@left + p.n[4]
+field@unit(load(p.in[0], plane@(load(p.in[0], plane
+field@least = -block_max(-least, memory)@least = block_max(least, memory)
+write@code >= p.n[2]@code > p.n[2]
+write@plus(v, 0.5f)@v
+write@<< p.n[13] <<@<<
+write@x ? x - 1 : 0@x
+write@y ? y - 1 : 0@y
+write@after = x + 1 < p.n[3]@after = x < p.n[3]
+write@(y - p.n[5]) * p.n[15]@y * p.n[15]
+write@(y - p.n[6]) * p.n[3]@y * p.n[3]
+write@centred ? 0.5f : 0.25f@0.25f
+write@next = y + 1 < p.n[4]@next = y < p.n[4]
+write@load(p.in[2], 6)@load(p.in[2], 7)
+write@word = as_bits(unit(v))@word = as_bits(v)
+write@(code % p.n[9])@(code % 2)
 move@+ p.n[5] + i@+ i
 move@(plane * r + y % r) * r + x % r@(plane * r + x % r) * r + y % r
 move@from + p.n[4] + 1@from + p.n[4]

@@ -90,14 +90,14 @@ export -f peers
 
 sanitizer() {
     command -v compute-sanitizer || { echo 'no compute-sanitizer here'; return 0; }
-    compute-sanitizer --tool memcheck --error-exitcode 9 bin/core-tests --exact --include-ignored exec::cuda::tests::wide_convolutions
+    compute-sanitizer --tool memcheck --error-exitcode 9 bin/core-tests --exact --include-ignored exec::cuda::tests::kernels::wide_convolutions exec::cuda::tests::maps::every_operation
 }
 export -f sanitizer
 
 say "# CUDA on $(uname -n), $(date -u '+%Y-%m-%d %H:%M') UTC" '' "Version $(bin/ssmoesr --version)"
 lines='' count=20
 step machine 20 bash -c machine
-step operations 40 bash -c 'tests exec::tests::every_executor_agrees_with_the_twin_on_every_case exec::tests::chains_of_operations_agree_with_the_twin exec::cuda::tests::wide_convolutions exec::cuda::tests::four_threads'
+step operations 40 bash -c 'tests exec::tests::every_executor_agrees_with_the_twin_on_every_case exec::tests::chains_of_operations_agree_with_the_twin exec::cuda::tests::kernels::wide_convolutions exec::cuda::tests::kernels::attention_of_every_width exec::cuda::tests::maps::every_operation exec::cuda::tests::maps::frames_in_flight exec::cuda::tests::maps::uploads_in_flight exec::cuda::tests::four_threads'
 step networks 60 bash -c "tests model::published::tests::vector_families_at_small_widths engine::tests::vector_native_agrees_with_training ${small:+#} model::published::tests::vector_families_at_published_widths"
 step same-picture 40 bash -c 'tests engine::tests::gpu::sixteen_bits_keep_the_picture && pictures picture.png'
 if [ -n "$small" ]; then

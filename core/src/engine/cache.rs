@@ -6,7 +6,8 @@
 
 use super::regions::same;
 use super::settings::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::maps::Room;
 use crate::pixels::canvas::Canvas;
 use crate::tiles::TileGrid;
 use std::mem::swap;
@@ -39,8 +40,11 @@ impl Kept {
 /// What a stream keeps of its last frame.
 #[derive(Default)]
 pub(super) struct FrameCache {
-    /// What the kept results follow from besides the condition; nothing while a frame is being computed.
-    of: Option<(Arc<TileGrid>, Arc<Settings>)>,
+    /// What the kept results follow from besides the condition, and whether a device holds them; nothing while a frame is being
+    /// computed.
+    of: Option<(Arc<TileGrid>, Arc<Settings>, bool)>,
+    /// Where a device holds them, and for how many values that is.
+    room: Option<(Room, usize)>,
     condition: Canvas,
     /// By step and tile.
     pub(super) steps: Vec<Vec<Kept>>,
@@ -59,8 +63,16 @@ impl FrameCache {
     }
 
     /// Finds out which results a frame with this condition has in common with the last one.
-    pub(super) fn begin(&mut self, grid: &Arc<TileGrid>, settings: &Settings, condition: &Canvas) {
-        let known = self.of.take().is_some_and(|(g, s)| *g == **grid && *s == *settings);
+    /// `on_device` says where its own results will lie.
+    pub(super) fn begin(
+        &mut self,
+        grid: &Arc<TileGrid>,
+        settings: &Settings,
+        condition: &Canvas,
+        on_device: bool,
+    ) {
+        let of = self.of.take();
+        let known = of.is_some_and(|(g, s, there)| *g == **grid && *s == *settings && there == on_device);
         let (steps, tiles) = (settings.steps.len(), grid.len());
         self.steps.resize_with(steps, Vec::new);
         for kept in self.steps.iter_mut().chain([&mut self.decoded]) {
@@ -95,11 +107,45 @@ impl FrameCache {
     }
 
     /// The frame is done: what is kept is of it. The canvas gets an old one in exchange.
-    pub(super) fn finish(&mut self, grid: &Arc<TileGrid>, settings: &Arc<Settings>, condition: &mut Canvas) {
+    pub(super) fn finish(
+        &mut self,
+        grid: &Arc<TileGrid>,
+        settings: &Arc<Settings>,
+        condition: &mut Canvas,
+        on_device: bool,
+    ) {
         let all = self.steps.iter().chain([&self.decoded]).flatten();
         self.reused += all.filter(|k| k.valid).count() as u64;
         swap(&mut self.condition, condition);
-        self.of = Some((Arc::clone(grid), Arc::clone(settings)));
+        self.of = Some((Arc::clone(grid), Arc::clone(settings), on_device));
+    }
+
+    /// The device's room for `len` values: the one that holds those of the last frame, or a new one by `make`, of which nothing is valid.
+    /// Nothing where there is no memory for it: the frame is computed as a whole then.
+    ///
+    /// # Errors
+    /// Those of `make` other than `Limit`.
+    pub(super) fn room(
+        &mut self,
+        len: usize,
+        make: &mut dyn FnMut(usize) -> Result<Room>,
+    ) -> Result<Option<Room>> {
+        if self.room.as_ref().is_none_or(|(_, held)| *held != len) {
+            self.room = None;
+            self.steps.iter_mut().chain([&mut self.decoded]).flatten().for_each(|k| k.valid = false);
+            match make(len) {
+                Ok(room) => self.room = Some((room, len)),
+                Err(e) if e.kind() == ErrorKind::Limit => log::debug!("{e}; frames are computed as a whole"),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(self.room.as_ref().map(|(room, _)| room.clone()))
+    }
+
+    /// Whether the result of a tile is the last frame's, in the pass of that number: steps in order, then decoding.
+    pub(super) fn is_valid(&self, pass: usize, tile: usize) -> bool {
+        let kept = self.steps.get(pass).unwrap_or(&self.decoded);
+        kept.get(tile).is_some_and(|k| k.valid)
     }
 
     /// Forgets the frame; the memory stays.

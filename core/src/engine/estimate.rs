@@ -135,7 +135,7 @@ impl Upscaler {
         let strips = if grid.len() > 1 { 2 * th * w * latent + 2 * 3 * tall * fine } else { 0 };
         let bands = 4 * tall * fine;
         // Inputs and results of a tile of each graph.
-        let tile = self.tune.batch * th * tw * (2 * (latent + 3) + latent + 3 * factor * factor);
+        let tile = self.tune.batch.max(1) * th * tw * (2 * (latent + 3) + latent + 3 * factor * factor);
         let whole = match (settings.colour_fix, model::condition_resize(network)) {
             (ColourFix::None, model::ConditionResize::Bicubic) => 0,
             (ColourFix::None, model::ConditionResize::Imresize) => 2,

@@ -1,5 +1,6 @@
 //! The conductor: carries a picture through tiles and sampling steps.
 
+mod aboard;
 mod assemble;
 mod bench;
 mod cache;
@@ -7,7 +8,9 @@ mod cancel;
 mod check;
 mod estimate;
 mod feed;
+mod grids;
 mod inspect;
+mod layout;
 mod locate;
 mod memory;
 mod paint;
@@ -15,6 +18,7 @@ mod picture;
 mod plans;
 mod progress;
 mod regions;
+mod resident;
 mod settings;
 mod shared;
 mod stream;

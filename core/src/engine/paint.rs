@@ -3,9 +3,11 @@
 use super::assemble::Rows;
 use super::cache::FrameCache;
 use super::cancel::CancelToken;
-use super::picture::{Fields, Job, Local, Work};
+use super::layout::Scene;
+use super::picture::{Fields, Job, Local, Work, tile_name};
 use super::plans::{Plans, Tiling};
 use super::progress::{Counter, ProgressFn};
+use super::resident::Pending;
 use super::settings::{ColourFix, Settings};
 use super::upscaler::Upscaler;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,7 +16,7 @@ use crate::pixels::canvas::{Band, Canvas, unit};
 use crate::pixels::convert::CONTEXT;
 use crate::pixels::resample::{bicubic_rows, bicubic_up};
 use crate::pixels::{FrameMut, FrameRef, alpha, colorfix, convert, imresize};
-use crate::tiles::Order;
+use crate::tiles::{Order, TileGrid};
 use std::sync::Arc;
 
 /// Everything of the size of a picture; the memory serves picture after picture.
@@ -46,16 +48,17 @@ struct Bands {
 }
 
 impl Upscaler {
-    /// Enlarges `input` into `output`, whose sizes fit.
+    /// Enlarges `input` into `output`, whose sizes fit. Where there is none, begins the picture on a device that can go on alone, if there is
+    /// such; nothing then where there is not.
     pub(super) fn paint(
         &self,
         plans: &mut Plans,
-        (input, output): (&FrameRef<'_>, &mut FrameMut<'_>),
+        (input, output): (&FrameRef<'_>, Option<&mut FrameMut<'_>>),
         settings: &Arc<Settings>,
         cache: Option<&mut FrameCache>,
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
-    ) -> Result<()> {
+    ) -> Result<Option<Pending>> {
         // Taken out for the time of the picture: the plans are borrowed too.
         let mut work = std::mem::take(&mut plans.workspace);
         let result = self.paint_in(&mut work, plans, (input, output), settings, cache, progress, cancel);
@@ -68,12 +71,12 @@ impl Upscaler {
         &self,
         work: &mut Workspace,
         plans: &mut Plans,
-        (input, output): (&FrameRef<'_>, &mut FrameMut<'_>),
+        (input, mut output): (&FrameRef<'_>, Option<&mut FrameMut<'_>>),
         settings: &Arc<Settings>,
         mut cache: Option<&mut FrameCache>,
         progress: &mut ProgressFn<'_>,
         cancel: &CancelToken,
-    ) -> Result<()> {
+    ) -> Result<Option<Pending>> {
         let Workspace { lr, alpha, fine, condition, guide, fields, local, decoding, order, bands } = work;
         let network = &self.manifest.network;
         let has_alpha = convert::read_frame(input, lr, alpha)?;
@@ -99,10 +102,11 @@ impl Upscaler {
         }
         let size = (condition.height(), condition.width());
         let asked = settings.tile_size * zoom;
-        let mut side = asked;
+        let (mut side, mut at_once) = (asked, usize::MAX);
         loop {
             let tiling = self.tiling(plans, size, side, settings)?;
-            let Tiling { grid, fine: fine_grid } = &tiling;
+            let Tiling { grid, fine: fine_grid, batch } = &tiling;
+            let batch = if self.tune.batch > 0 { self.tune.batch } else { (*batch).min(at_once) };
             order.clear();
             order.extend(0..grid.len());
             if self.tune.order != Order::Rows {
@@ -121,16 +125,32 @@ impl Upscaler {
                 grid,
                 fine: fine_grid,
                 order,
-                batch: self.tune.batch,
+                batch,
                 stop: cancel.flag(),
             };
+            let scene = Scene {
+                job: &job,
+                fine,
+                alpha: has_alpha.then_some((&*alpha, settings.scale)),
+                whole: settings.colour_fix != ColourFix::None,
+                format: input.format(),
+                color: output.as_ref().map_or(input.color(), |o| o.color()),
+                size: [input.width(), input.height()].map(|n| n as usize * settings.scale).into(),
+            };
+            let resident = self.resident(plans, &scene, settings)?;
+            let on_device = resident.is_some();
+            if output.is_none() && (!on_device || scene.whole) {
+                // Its turn comes with its output.
+                plans.resident = resident;
+                return Ok(None);
+            }
             // What a decoder reads at output size depends on more than a tile's part of the condition.
             let values = job.latent_channels * settings.steps.len() + 3 * model::FACTOR * model::FACTOR;
             let mut kept = cache
                 .as_deref_mut()
                 .filter(|_| !guided && !settings.independent && FrameCache::fits(grid, values));
             if let Some(cache) = &mut kept {
-                cache.begin(grid, settings, condition);
+                cache.begin(grid, settings, condition, on_device);
             }
             let mut counter = Counter::new(progress, job.units())?;
             let mut finish = Finish {
@@ -141,19 +161,44 @@ impl Upscaler {
                 fix: settings.colour_fix,
                 bands,
             };
-            finish.begin(output)?;
-            let mut take = |rows: &Rows<'_>| finish.rows(rows, output);
-            let all = if settings.independent {
-                job.independent(plans, local, decoding, &mut counter, &mut take)
-            } else {
+            finish.begin(scene.size)?;
+            let all = if let Some(mut resident) = resident {
+                let begun = resident.begin(plans, &scene, finish.base, kept.as_deref_mut(), &mut counter);
+                let done = begun.and_then(|pending| match &mut output {
+                    Some(output) => {
+                        resident.end(&pending, output, &mut finish.bands.whole)?;
+                        finish.end(lr, output).map(|()| None)
+                    }
+                    None => Ok(Some(pending)),
+                });
+                if done.is_err() {
+                    resident.drain();
+                }
+                plans.resident = Some(resident);
+                done
+            } else if let Some(output) = &mut output {
+                let mut take = |rows: &Rows<'_>| finish.rows(rows, output);
                 let (steps, decoded) = match &mut kept {
                     Some(cache) => (Some(cache.steps.as_mut_slice()), Some(cache.decoded.as_mut_slice())),
                     None => (None, None),
                 };
-                job.sample(plans, fields, steps, &mut counter)
-                    .and_then(|()| job.decode(plans, fields, decoding, decoded, &mut counter, &mut take))
+                let all = if settings.independent {
+                    job.independent(plans, local, decoding, &mut counter, &mut take)
+                } else {
+                    job.sample(plans, fields, steps, &mut counter)
+                        .and_then(|()| job.decode(plans, fields, decoding, decoded, &mut counter, &mut take))
+                };
+                all.and_then(|()| finish.end(lr, output)).map(|()| None)
+            } else {
+                Ok(None)
             };
-            match (all, smaller(grid.tile_shape())) {
+            let pending = match (all, smaller(grid.tile_shape())) {
+                (Err(e), _) if e.kind() == ErrorKind::Limit && batch > 1 && self.tune.batch == 0 => {
+                    log::warn!("{e}; going on with one tile at a time, not {batch}");
+                    plans.forget();
+                    at_once = 1;
+                    continue;
+                }
                 (Err(e), Some(less)) if e.kind() == ErrorKind::Limit && self.may_shrink(settings.scale) => {
                     log::warn!("{e}; going on with tiles of {less} cells and not {:?}", grid.tile_shape());
                     plans.forget();
@@ -161,20 +206,19 @@ impl Upscaler {
                     continue;
                 }
                 (all, _) => all?,
-            }
-            finish.end(lr, output)?;
+            };
             let units = job.units();
             if let Some(cache) = kept {
-                cache.finish(grid, settings, condition);
+                cache.finish(grid, settings, condition, on_device);
             }
             if let Some(cache) = cache {
                 cache.tiles += units;
             }
-            if side != asked {
+            if side != asked || at_once == 1 {
                 // The next frame shall not try in vain again.
-                plans.keep_tiling(Self::grid_key(size, asked, settings), tiling);
+                plans.keep_tiling(Self::grid_key(size, asked, settings), Tiling { batch, ..tiling });
             }
-            return Ok(());
+            return Ok(pending);
         }
     }
 }
@@ -192,8 +236,7 @@ struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    fn begin(&mut self, output: &FrameMut<'_>) -> Result<()> {
-        let (width, height) = (output.width() as usize, output.height() as usize);
+    fn begin(&mut self, (width, height): (usize, usize)) -> Result<()> {
         self.bands.above.reset(3, width, CONTEXT)?;
         if self.fix != ColourFix::None {
             self.bands.whole.reset(3, width, height)?;
@@ -284,8 +327,8 @@ impl Finish<'_> {
 }
 
 /// Range of the input above which a tile has something to show, and of the result below which it shows nothing.
-const ALIVE: f32 = 8.0 / 255.0;
-const DEAD: f32 = 0.5 / 255.0;
+pub(super) const ALIVE: f32 = 8.0 / 255.0;
+pub(super) const DEAD: f32 = 0.5 / 255.0;
 
 /// Refuses tiles that came out as one colour where the input has more: a network that failed, not a picture.
 fn check_life(
@@ -314,17 +357,19 @@ fn check_life(
         let dead = |c: usize| range(rgb, c, large.1.clone(), large.0.clone()) < DEAD;
         let alive = |c: usize| range(fine, c, ys.clone(), xs.clone()) > ALIVE;
         if (0..3).all(dead) && (0..3).any(alive) {
-            let row = (0..job.grid.counts().0).rfind(|r| {
-                job.grid.tile(r * job.grid.counts().1).is_some_and(|t| t.rect.y * f <= rows.start)
-            });
-            let tile = row.and_then(|r| job.grid.tile(r * job.grid.counts().1 + column)).unwrap_or(tile);
-            return Err(Error::internal(format!(
-                "{} came out as one colour, the input has more there",
-                job.name(&tile)
-            )));
+            return Err(lifeless(job.grid, rows.start, column));
         }
     }
     Ok(())
+}
+
+/// What is said of a tile that came out as one colour: that of a column in which row `y` of the result lies.
+pub(super) fn lifeless(grid: &TileGrid, y: usize, column: usize) -> Error {
+    let (rows, columns) = grid.counts();
+    let above = |r: &usize| grid.tile(r * columns).is_some_and(|t| t.rect.y * model::FACTOR <= y);
+    let row = (0..rows).rfind(above).unwrap_or_default();
+    let tile = grid.tile(row * columns + column).unwrap_or_default();
+    Error::internal(format!("{} came out as one colour, the input has more there", tile_name(grid, &tile)))
 }
 
 /// Sides tried for tiles, in latent cells, when the whole picture is above the budget.

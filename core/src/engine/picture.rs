@@ -15,7 +15,7 @@ use std::mem::swap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of the starting noise among the steps; timesteps count from 1.
-const START_STEP: u32 = 0;
+pub(super) const START_STEP: u32 = 0;
 
 /// What one picture needs besides the model.
 #[derive(Clone, Copy)]
@@ -310,26 +310,26 @@ impl Job<'_> {
         buffers.run(prepared, weights, self.stop)?;
         for (i, tile) in tiles.iter().enumerate() {
             if !buffers.output(i, tiles.len()).iter().all(|v| v.is_finite()) {
-                return Err(Error::internal(format!(
-                    "{}: the {} gave values that are not finite",
-                    self.name(tile),
-                    if part == Part::Decoder { "decoder" } else { "denoiser" }
-                )));
+                return Err(not_finite(self.grid, tile, part));
             }
         }
         Ok(())
     }
+}
 
-    /// A tile in words.
-    pub(super) fn name(&self, tile: &Tile) -> String {
-        format!(
-            "tile {} of {} at cell {}, {}",
-            self.index(tile) + 1,
-            self.grid.len(),
-            tile.rect.x,
-            tile.rect.y
-        )
-    }
+/// A tile in words.
+pub(super) fn tile_name(grid: &TileGrid, tile: &Tile) -> String {
+    let number = tile.row * grid.counts().1 + tile.column + 1;
+    format!("tile {number} of {} at cell {}, {}", grid.len(), tile.rect.x, tile.rect.y)
+}
+
+/// What is said of a tile whose result is no picture.
+pub(super) fn not_finite(grid: &TileGrid, tile: &Tile, part: Part) -> Error {
+    Error::internal(format!(
+        "{}: the {} gave values that are not finite",
+        tile_name(grid, tile),
+        if part == Part::Decoder { "decoder" } else { "denoiser" }
+    ))
 }
 
 /// Most tiles in one call.

@@ -1,7 +1,9 @@
 //! Plans by shape and weights by expert, made when first needed and kept.
 
 use super::paint::Workspace;
+use super::resident::Resident;
 use crate::error::{Error, Result};
+use crate::exec::maps::Maps;
 use crate::exec::{Executor, Prepared, Weights};
 use crate::graph::Graph;
 use crate::model;
@@ -36,6 +38,8 @@ pub(super) struct Plans {
     one_at_a_time: bool,
     tiling: Option<(GridKey, Tiling)>,
     pub(super) workspace: Workspace,
+    /// What a device holds of pictures, where it can.
+    pub(super) resident: Option<Resident>,
 }
 
 /// What a grid follows from: latent cells high and wide, side and overlap asked for, scale.
@@ -46,11 +50,13 @@ pub(super) type GridKey = (usize, usize, usize, usize, usize);
 pub(super) struct Tiling {
     pub(super) grid: Arc<TileGrid>,
     pub(super) fine: Arc<TileGrid>,
+    /// Tiles that go through a graph at once.
+    pub(super) batch: usize,
 }
 
 impl Tiling {
-    pub(super) fn new(grid: TileGrid) -> Self {
-        Self { fine: Arc::new(grid.scale(model::FACTOR)), grid: Arc::new(grid) }
+    pub(super) fn new(grid: TileGrid, batch: usize) -> Self {
+        Self { fine: Arc::new(grid.scale(model::FACTOR)), grid: Arc::new(grid), batch }
     }
 }
 
@@ -124,15 +130,16 @@ impl Plans {
             weights: HashMap::new(),
             tiling: None,
             workspace: Workspace::default(),
+            resident: None,
         }
     }
 
     /// The tiles for `key`, made by `make`; the last ones are kept for the next frame.
-    pub(super) fn tiling(&mut self, key: GridKey, make: impl FnOnce() -> Result<TileGrid>) -> Result<Tiling> {
+    pub(super) fn tiling(&mut self, key: GridKey, make: impl FnOnce() -> Result<Tiling>) -> Result<Tiling> {
         if let Some((_, tiling)) = self.tiling.as_ref().filter(|(k, _)| *k == key) {
             return Ok(tiling.clone());
         }
-        let tiling = Tiling::new(make()?);
+        let tiling = make()?;
         self.tiling = Some((key, tiling.clone()));
         Ok(tiling)
     }
@@ -159,13 +166,20 @@ impl Plans {
     pub(super) fn forget(&mut self) {
         self.prepared.clear();
         self.tiling = None;
+        self.resident = None;
     }
 
     /// Another executor from now on; tiles stay as they are.
     pub(super) fn compute_with(&mut self, executor: Arc<dyn Executor>) {
         self.prepared.clear();
         self.weights.clear();
+        self.resident = None;
         self.executor = executor;
+    }
+
+    /// Maps on the executor's device, where it has such.
+    pub(super) fn maps(&self) -> Option<Result<Box<dyn Maps>>> {
+        self.executor.maps()
     }
 
     /// The plan for `key` with the weights of `expert` (without meaning for the decoder).

@@ -3,18 +3,18 @@
 use super::cache::FrameCache;
 use super::cancel::CancelToken;
 use super::inspect::{check_tensors, locate};
-use super::memory;
-use super::paint::TILE_SIDES;
-use super::plans::{GridKey, Part, Plans, Tiling};
-use super::progress::ProgressFn;
+use super::plans::Plans;
+use super::progress::{Progress, ProgressFn};
+use super::resident::{Pending, Resident};
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{self, Executor};
-use crate::model;
 use crate::options::{Environment, Options};
+use crate::pixels::canvas::Canvas;
 use crate::pixels::{Frame, FrameMut, FrameRef};
-use crate::tiles::{Order, TileGrid};
+use crate::tiles::Order;
 use crate::weights::{MANIFEST_FILE, Manifest, file_hash};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -133,27 +133,15 @@ impl Wanted {
 /// What changes the order of work but not the picture.
 pub(super) struct Tune {
     pub(super) order: Order,
-    /// Tiles in one call of the network, 1 to 16.
+    /// Tiles in one call of the network, 1 to 16; 0: as many as suit the device.
     pub(super) batch: usize,
 }
 
 impl Default for Tune {
     fn default() -> Self {
-        // Processors gain nothing from several tiles at once, and the memory would double.
-        Self { order: Order::Rows, batch: 1 }
+        Self { order: Order::Rows, batch: 0 }
     }
 }
-
-/// Bytes that results of one tile may take at a time. Fixed, and not what the machine has free: another grid of tiles
-/// is another picture, if only by a little. Where not even this is free, the tiles shrink.
-const TILE_BYTES: u64 = 1 << 30;
-
-/// Cells shared by neighbouring tiles. Half of it is context that is thrown away: 32 cells, at which tiles of
-/// the shipped network agree to 47 dB before blending.
-const OVERLAP: usize = 64;
-
-/// Cells in the middle of an overlap over which tiles blend.
-const RAMP: usize = 16;
 
 /// How long a caller sleeps between looks at its turn and its cancel token.
 const TURN_WAIT: Duration = Duration::from_millis(2);
@@ -187,6 +175,12 @@ impl Upscaler {
     /// What computes.
     pub(super) fn executor(&self) -> Arc<dyn Executor> {
         Arc::clone(&self.executor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another device from now on.
+    #[cfg(test)]
+    pub(super) fn compute_on(&self, device: Arc<dyn Executor>) {
+        *self.executor.lock().unwrap() = device;
     }
 
     /// The model.
@@ -262,13 +256,51 @@ impl Upscaler {
             )));
         }
         let mut plans = self.turn(cancel)?;
-        let first =
-            self.paint(&mut plans, (input, output), &settings, cache.as_deref_mut(), progress, cancel);
-        match first {
-            Err(e) if self.fall_back(&mut plans, &e)? => {
-                self.paint(&mut plans, (input, output), &settings, cache, progress, cancel)
-            }
+        let mut paint = |plans: &mut Plans, cache: Option<&mut FrameCache>| {
+            self.paint(plans, (input, Some(&mut *output)), &settings, cache, progress, cancel).map(|_| ())
+        };
+        match paint(&mut plans, cache.as_deref_mut()) {
+            Err(e) if self.fall_back(&mut plans, &e)? => paint(&mut plans, cache),
             done => done,
+        }
+    }
+
+    /// Begins a picture whose turn comes later, on a device that can go on alone; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`Upscaler::run`].
+    pub(super) fn begin(
+        &self,
+        input: &FrameRef<'_>,
+        options: &Options,
+        cache: &mut FrameCache,
+        cancel: &CancelToken,
+    ) -> Result<Option<Pending>> {
+        let settings = self.settings(options)?;
+        self.output_size(input.width(), input.height(), options.scale)?;
+        let mut silent = |_: Progress| ControlFlow::Continue(());
+        let mut plans = self.turn(cancel)?;
+        if plans.resident.is_none() {
+            let Some(maps) = plans.maps() else { return Ok(None) };
+            plans.resident = Some(Resident::new(maps?));
+        }
+        self.paint(&mut plans, (input, None), &settings, Some(cache), &mut silent, cancel)
+    }
+
+    /// Finishes what was begun; false where it is not to be had any more.
+    ///
+    /// # Errors
+    /// As [`Upscaler::run`].
+    pub(super) fn end(
+        &self,
+        pending: &Pending,
+        output: &mut FrameMut<'_>,
+        cancel: &CancelToken,
+    ) -> Result<bool> {
+        let mut plans = self.turn(cancel)?;
+        match plans.resident.as_mut().filter(|r| r.has(pending)) {
+            Some(resident) => resident.end(pending, output, &mut Canvas::default()).map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -309,142 +341,6 @@ impl Upscaler {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(TURN_WAIT),
             }
         }
-    }
-
-    /// Whether this network works at tiles of any size.
-    pub(super) fn may_shrink(&self, scale: usize) -> bool {
-        model::fixed_tile(&self.manifest.network, scale).is_none()
-    }
-
-    /// Tiles for a picture of `h` x `w` latent cells, `asked` as in [`Upscaler::grid`].
-    pub(super) fn tiling(
-        &self,
-        plans: &mut Plans,
-        (h, w): (usize, usize),
-        asked: usize,
-        settings: &Settings,
-    ) -> Result<Tiling> {
-        plans.tiling(Self::grid_key((h, w), asked, settings), || self.grid((h, w), asked, settings))
-    }
-
-    /// What the tiles of such a picture follow from.
-    pub(super) fn grid_key((h, w): (usize, usize), asked: usize, settings: &Settings) -> GridKey {
-        (h, w, asked, settings.tile_overlap, settings.scale)
-    }
-
-    /// Tiles for `h` x `w` latent cells: of the side asked for (0: the whole where it fits the budget, else the
-    /// largest side that does), or of the size the network was trained at where it needs that.
-    pub(super) fn grid(&self, (h, w): (usize, usize), asked: usize, settings: &Settings) -> Result<TileGrid> {
-        let network = &self.manifest.network;
-        let lattice = model::lattice(network, &self.manifest.common);
-        // Blended over a quarter of it, as the default is.
-        let zoom = settings.scale / model::FACTOR;
-        let shared = Some(settings.tile_overlap * zoom).filter(|o| *o > 0).map(|o| (o, o.div_ceil(4)));
-        if let Some(side) = model::fixed_tile(network, settings.scale) {
-            // Statistics over a tile enter the network: a quarter shared hides what tiles disagree on.
-            let (overlap, ramp) = shared.unwrap_or((side / 4, side / 8));
-            let overlap = overlap.min(side - lattice);
-            return TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice);
-        }
-        let (overlap, ramp) = shared.unwrap_or((OVERLAP, RAMP));
-        // A tile must reach beyond what it shares with its neighbours.
-        let least = overlap.next_multiple_of(lattice) + lattice;
-        let with_side = |side: usize| {
-            let side = side.max(least);
-            TileGrid::new((h, w), (side.min(h), side.min(w)), overlap, ramp, lattice)
-        };
-        if asked > 0 {
-            return with_side(asked.next_multiple_of(lattice));
-        }
-        let sides = || std::iter::once(h.max(w)).chain(TILE_SIDES.into_iter().filter(|s| *s < h.max(w)));
-        let mut chosen = None;
-        for side in sides() {
-            let grid = with_side(side)?;
-            if self.tile_bytes(&grid)?.is_some_and(|bytes| bytes <= TILE_BYTES) {
-                chosen = Some(grid);
-                break;
-            }
-        }
-        let chosen = match chosen {
-            Some(grid) => grid,
-            None => with_side(TILE_SIDES[TILE_SIDES.len() - 1])?,
-        };
-        self.within_memory(chosen, sides().filter(|s| *s < h.max(w)).map(with_side), settings)
-    }
-
-    /// `chosen`, or where the machine has not enough memory free, the first of the smaller ones that fits.
-    fn within_memory(
-        &self,
-        chosen: TileGrid,
-        smaller: impl Iterator<Item = Result<TileGrid>>,
-        settings: &Settings,
-    ) -> Result<TileGrid> {
-        let executor = self.executor();
-        let own = executor.free().map(|bytes| memory::Free { bytes, hard: true, of: "the GPU's memory" });
-        // Where results lie on a device, frames do not lie beside them.
-        let beside = own.is_none();
-        let Some(free) = own.or_else(memory::free) else { return Ok(chosen) };
-        let held = executor.held();
-        let need = |grid: &TileGrid| -> Result<u64> {
-            let tile = self.tile_bytes(grid)?.unwrap_or(u64::MAX);
-            let frame = if beside { self.frame_bytes(grid, settings) } else { 0 };
-            Ok(tile.saturating_sub(held).saturating_add(frame))
-        };
-        let wanted = need(&chosen)?;
-        if wanted <= free.bytes {
-            return Ok(chosen);
-        }
-        let area = |grid: &TileGrid| grid.tile_shape().0 * grid.tile_shape().1;
-        let mut least = (wanted, chosen.clone());
-        for grid in smaller {
-            let grid = grid?;
-            if area(&grid) >= area(&least.1) {
-                continue;
-            }
-            let bytes = need(&grid)?;
-            if bytes < least.0 {
-                least = (bytes, grid);
-            }
-            if least.0 <= free.bytes {
-                break;
-            }
-        }
-        let mib = |bytes: u64| bytes >> 20;
-        let (bytes, grid) = least;
-        if bytes > free.bytes && free.hard {
-            return Err(Error::limit(format!(
-                "this picture needs {} MiB even in the smallest tiles, {} MiB are left of {}",
-                mib(bytes),
-                mib(free.bytes),
-                free.of
-            )));
-        }
-        log::warn!(
-            "{} MiB are free of {}, tiles of {:?} cells want {}: going on with {:?}, which want {}",
-            mib(free.bytes),
-            free.of,
-            chosen.tile_shape(),
-            mib(wanted),
-            grid.tile_shape(),
-            mib(bytes)
-        );
-        Ok(grid)
-    }
-
-    /// Bytes that results of one tile of `grid` take at a time; nothing where it is too large to be recorded.
-    pub(super) fn tile_bytes(&self, grid: &TileGrid) -> Result<Option<u64>> {
-        let network = &self.manifest.network;
-        let (h, w) = grid.tile_shape();
-        let cells = (h as u64).saturating_mul(w as u64);
-        if cells.saturating_mul(4 * model::latent_channels(network) as u64) > TILE_BYTES {
-            return Ok(None);
-        }
-        let executor = self.executor();
-        let mut most = 0;
-        for part in [Part::Denoiser, Part::Decoder] {
-            most = most.max(Plans::bytes(&*executor, network, (part, self.tune.batch, h, w))?);
-        }
-        Ok(Some(most))
     }
 }
 

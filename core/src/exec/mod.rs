@@ -5,14 +5,25 @@ mod candle;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg_attr(
+    not(feature = "cuda"),
+    allow(
+        dead_code,
+        reason = "what devices do with maps is said whether or not this build has such a device"
+    )
+)]
+pub mod maps;
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+pub(crate) mod naive_maps;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Plan, Value};
 use crate::weights::WeightSource;
+use maps::Maps;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +61,11 @@ pub trait Executor: Send + Sync {
         None
     }
 
+    /// The device as one on which whole pictures lie between runs of its plans; nothing where it works in the machine's memory.
+    fn maps(&self) -> Option<Result<Box<dyn Maps>>> {
+        None
+    }
+
     /// Plans `graph` for this device. Graphs that differ only in weights share one plan.
     ///
     /// # Errors
@@ -58,7 +74,7 @@ pub trait Executor: Send + Sync {
 }
 
 /// A planned graph on a device.
-pub trait Prepared: Send {
+pub trait Prepared: Send + Any {
     /// The graph.
     fn graph(&self) -> &Graph;
 

@@ -19,7 +19,7 @@ impl Random {
     }
 
     /// In `[-1, 1)`.
-    fn real(&mut self) -> f32 {
+    pub(super) fn real(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     }
 

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::pixels::canvas::Canvas;
+use crate::pixels::codes::constant;
 use crate::pixels::resample::bicubic_rows;
 
 /// True where all of `alpha` is one value: nothing to bleed, nothing to resample.
 fn is_constant(alpha: &Canvas) -> bool {
-    alpha.data().iter().all(|a| *a == alpha.data()[0])
+    constant(alpha).is_some()
 }
 
 /// Gives fully transparent pixels the colour of their nearest visible neighbours, ring by ring.

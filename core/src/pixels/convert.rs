@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::pixels::canvas::{Band, Canvas, unit};
+use crate::pixels::codes::Kind;
 use crate::pixels::frame::{FrameMut, FrameRef, PixelFormat};
 use crate::pixels::planar::{self, planar};
 
@@ -37,6 +38,21 @@ fn layout(format: PixelFormat) -> Option<Layout> {
         _ => return None,
     };
     Some(Layout { samples, colour, alpha, unused })
+}
+
+/// Codes of a pixel of a packed format, and what they are.
+pub(super) fn packed_samples(format: PixelFormat) -> Option<(usize, [Kind; 4])> {
+    let layout = layout(format)?;
+    let mut kinds = [Kind::White; 4];
+    if is_gray(&layout) {
+        kinds[0] = Kind::Gray;
+    } else {
+        layout.colour.into_iter().enumerate().for_each(|(c, at)| kinds[at] = Kind::Colour(c));
+    }
+    if let Some(at) = layout.alpha {
+        kinds[at] = Kind::Alpha;
+    }
+    Some((layout.samples, kinds))
 }
 
 fn packed(format: PixelFormat) -> Result<Layout> {

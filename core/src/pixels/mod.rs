@@ -2,6 +2,7 @@
 
 pub(crate) mod alpha;
 pub(crate) mod canvas;
+pub(crate) mod codes;
 pub(crate) mod colorfix;
 pub(crate) mod convert;
 mod frame;

@@ -31,6 +31,19 @@ fn phases<const F: usize>() -> [[f32; F]; 5] {
     weights
 }
 
+/// The weights of [`bicubic_rows`] for a factor, `[5, factor]`.
+///
+/// # Errors
+/// `Internal` for another factor than 2, 4 or 8.
+pub(crate) fn bicubic_weights(factor: usize) -> Result<Vec<f32>> {
+    match factor {
+        2 => Ok(phases::<2>().concat()),
+        4 => Ok(phases::<4>().concat()),
+        8 => Ok(phases::<8>().concat()),
+        _ => Err(Error::internal(format!("bicubic enlargement by {factor}"))),
+    }
+}
+
 /// Samples added on both sides of a row.
 const MARGIN: usize = 2;
 

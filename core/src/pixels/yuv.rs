@@ -164,6 +164,14 @@ pub(crate) fn to_canvas(frame: &FrameRef<'_>, planar: &Planar, rgb: &mut Canvas)
     Ok(())
 }
 
+/// [`yuv_numbers`](crate::pixels::codes::yuv_numbers) of a Y'CbCr format.
+pub(super) fn numbers(planar: &Planar, color: ColorInfo) -> [f32; 8] {
+    let Codes { luma, chroma } = codes(color.range, planar);
+    let (kr, kb) = weights(color.matrix);
+    let scales = [chroma.1 / (2.0 * (1.0 - kb)), chroma.1 / (2.0 * (1.0 - kr))];
+    [kr, 1.0 - kr - kb, kb, luma.0, luma.1, chroma.0, scales[0], scales[1]]
+}
+
 /// Rows of luma, with weights, that a chroma row is made of.
 fn rows_down(siting: ChromaSiting, planar: &Planar, j: usize, height: usize) -> [(usize, f32); 3] {
     if planar.sub.1 == 0 {

@@ -183,9 +183,9 @@ fn colours_keep_their_mean() {
 }
 
 /// The CPU's executor with a device that spoils what comes out of large graphs.
-struct Broken {
-    inner: Arc<dyn Executor>,
-    value: f32,
+pub(super) struct Broken {
+    pub(super) inner: Arc<dyn Executor>,
+    pub(super) value: f32,
 }
 
 struct BrokenPlan {

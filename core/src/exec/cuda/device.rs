@@ -2,19 +2,20 @@
 
 #![allow(unsafe_code, reason = "calls the driver")]
 
+use super::driver::{Answer, Code, Current, Driver, driver};
 use super::fault::{OLDEST, error, is_lost};
 use super::images::{Image, choose, images};
 use super::launch::{Call, Kernel, NAMES};
 use crate::error::{Error, Result};
-use cudarc::driver::result::{self, DriverError, ctx, graph, module, primary_ctx, stream};
 use cudarc::driver::sys;
-use std::ffi::{CStr, c_void};
-use std::marker::PhantomData;
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A GPU that this build has kernels for.
 pub(super) struct Device {
+    pub(super) driver: &'static Driver,
     ordinal: usize,
     /// Name as the `device` option takes it.
     pub(super) name: &'static str,
@@ -30,16 +31,23 @@ pub(super) struct Device {
     lost: AtomicBool,
 }
 
-/// The context, its stream and the loaded kernels.
+/// The context, its streams and the loaded kernels.
 #[derive(Clone, Copy)]
-struct Open {
-    context: sys::CUcontext,
-    stream: sys::CUstream,
+pub(super) struct Open {
+    pub(super) context: sys::CUcontext,
+    /// Computes.
+    pub(super) stream: sys::CUstream,
+    /// Copies to the GPU and from it, beside what computes.
+    pub(super) up: sys::CUstream,
+    pub(super) down: sys::CUstream,
     functions: &'static [sys::CUfunction],
 }
 
 // SAFETY: handles of the driver may be used from every thread whose current context is theirs.
 unsafe impl Send for Open {}
+
+/// Bytes of a GPU's name at most.
+const NAME: usize = 256;
 
 /// Devices in use. Never taken down: the driver may be gone before the last of this process runs.
 static DEVICES: Mutex<Vec<&'static Device>> = Mutex::new(Vec::new());
@@ -69,14 +77,12 @@ pub(super) fn count() -> Result<usize> {
             "cuda: this build has no CUDA kernels (docs/CUDA.md tells how to build them)",
         ));
     }
-    // SAFETY: looks for the library. The bindings panic where it is missing and anything else is called first.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::device("cuda: there is no NVIDIA driver (libcuda.so.1 was not found)"));
-    }
-    result::init().map_err(|e| error(e, "starting the driver"))?;
+    let driver = driver()?;
+    // SAFETY: takes no flags.
+    unsafe { driver.init(0) }.map_err(|e| error(e, "starting the driver"))?;
     let mut version = 0;
     // SAFETY: writes one number.
-    let told = unsafe { sys::cuDriverGetVersion(&mut version) }.result();
+    let told = unsafe { driver.version(&mut version) };
     told.map_err(|e| error(e, "asking for the driver's version"))?;
     if version < OLDEST {
         return Err(Error::device(format!(
@@ -85,7 +91,9 @@ pub(super) fn count() -> Result<usize> {
             version % 1000 / 10
         )));
     }
-    let count = result::device::get_count().map_err(|e| error(e, "counting GPUs"))?;
+    let mut count = 0;
+    // SAFETY: writes one number.
+    unsafe { driver.device_count(&mut count) }.map_err(|e| error(e, "counting GPUs"))?;
     match usize::try_from(count) {
         Ok(count @ 1..) => Ok(count),
         _ => Err(Error::device("cuda: the driver finds no GPU")),
@@ -100,20 +108,30 @@ impl Device {
                 "cuda: there is no GPU {ordinal}; the driver finds {count}, numbered from 0"
             ))
         })?;
-        let found = || -> Result<(sys::CUdevice, String, u32), DriverError> {
+        let driver = driver()?;
+        let found = || -> Answer<(sys::CUdevice, String, u32)> {
             use sys::CUdevice_attribute::{
                 CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
             };
-            let handle = result::device::get(number)?;
-            // SAFETY: the handle is the driver's own.
-            let major = unsafe {
-                result::device::get_attribute(handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
-            }?;
-            // SAFETY: as above.
-            let minor = unsafe {
-                result::device::get_attribute(handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
-            }?;
-            Ok((handle, result::device::get_name(handle)?, (10 * major + minor).unsigned_abs()))
+            let (mut handle, mut major, mut minor, mut name) = (0, 0, 0, [0; NAME]);
+            // SAFETY: all write what is given here; the handle is the driver's own, the name ends within its room.
+            unsafe {
+                driver.device(&mut handle, number)?;
+                driver.device_attribute(
+                    &mut major,
+                    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as c_int,
+                    handle,
+                )?;
+                driver.device_attribute(
+                    &mut minor,
+                    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as c_int,
+                    handle,
+                )?;
+                driver.device_name(name.as_mut_ptr(), NAME as c_int, handle)?;
+            }
+            let bytes: Vec<u8> = name.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+            let name = String::from_utf8_lossy(&bytes).into_owned();
+            Ok((handle, name, (10 * major + minor).unsigned_abs()))
         };
         let (handle, gpu, capability) = found().map_err(|e| error(e, "asking for the GPU"))?;
         let image = choose(images(), capability).ok_or_else(|| {
@@ -127,6 +145,7 @@ impl Device {
             n => Box::leak(format!("cuda:{n}").into_boxed_str()),
         };
         Ok(Self {
+            driver,
             ordinal,
             name,
             gpu,
@@ -141,27 +160,39 @@ impl Device {
     /// Takes the context and loads the kernels.
     fn open(&self) -> Result<Open> {
         let image = self.image;
+        let driver = self.driver;
+        let mut context = ptr::null_mut();
         // SAFETY: the handle is the driver's own. The primary context is that of all libraries in this process; once
         // the kernels are loaded it is never released.
-        let context = unsafe { primary_ctx::retain(self.handle) };
-        let context = context.map_err(|e| self.note(e, "taking the context"))?;
-        let load = || -> Result<Open, DriverError> {
-            let _current = Current::set(context)?;
+        let retained = unsafe { driver.retain(&mut context, self.handle) };
+        retained.map_err(|e| self.note(e, "taking the context"))?;
+        let load = || -> Answer<Open> {
+            let _current = Current::set(driver, context)?;
             let mut bytes = image.bytes.to_vec();
             // PTX is text that ends with a zero.
             bytes.push(0);
+            let mut module = ptr::null_mut();
             // SAFETY: an image made by the compiler for `cuModuleLoadData`, which copies it.
-            let module = unsafe { module::load_data(bytes.as_ptr().cast()) }?;
-            // SAFETY: the module stays loaded.
-            let get = |name: &&CStr| unsafe { module::get_function(module, (*name).to_owned()) };
-            let functions: Vec<_> = NAMES.iter().map(get).collect::<Result<_, _>>()?;
-            let stream = stream::create(stream::StreamKind::NonBlocking)?;
-            Ok(Open { context, stream, functions: functions.leak() })
+            unsafe { driver.module(&mut module, bytes.as_ptr().cast()) }?;
+            let get = |name: &&CStr| {
+                let mut function = ptr::null_mut();
+                // SAFETY: the module stays loaded.
+                unsafe { driver.function(&mut function, module, name.as_ptr()) }.map(|()| function)
+            };
+            let functions: Vec<_> = NAMES.iter().map(get).collect::<Answer<_>>()?;
+            let mut streams = [ptr::null_mut(); 3];
+            for stream in &mut streams {
+                let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+                // SAFETY: writes one handle.
+                unsafe { driver.stream(stream, flags) }?;
+            }
+            let [stream, up, down] = streams;
+            Ok(Open { context, stream, up, down, functions: functions.leak() })
         };
         load().map_err(|e| {
             // With its last user the context goes, and all that was loaded into it.
             // SAFETY: retained above, nothing uses it.
-            let _ = unsafe { primary_ctx::release(self.handle) };
+            let _ = unsafe { driver.release(self.handle) };
             self.note(e, "loading the kernels")
         })
     }
@@ -191,39 +222,17 @@ impl Device {
                 *turn.insert(open)
             }
         };
-        let current = Current::set(open.context).map_err(|e| self.note(e, "taking the context"))?;
+        let current =
+            Current::set(self.driver, open.context).map_err(|e| self.note(e, "taking the context"))?;
         Ok(Turn { device: self, open, _current: current, _turn: turn })
     }
 
     /// The error for `e`; remembers where nothing more will come from the GPU.
-    fn note(&self, e: DriverError, doing: &str) -> Error {
+    pub(super) fn note(&self, e: Code, doing: &str) -> Error {
         if is_lost(e) && !self.lost.swap(true, Ordering::Relaxed) {
-            log::warn!("cuda: the GPU was lost ({doing}: {:?})", e.0);
+            log::warn!("cuda: the GPU was lost ({doing}: the driver's error {})", e.0);
         }
         error(e, doing)
-    }
-}
-
-/// A context made current for this thread; the host's own comes back when it goes.
-struct Current {
-    before: sys::CUcontext,
-    /// Of one thread.
-    _here: PhantomData<*const ()>,
-}
-
-impl Current {
-    fn set(context: sys::CUcontext) -> Result<Self, DriverError> {
-        let before = ctx::get_current()?.unwrap_or(std::ptr::null_mut());
-        // SAFETY: contexts of this process's devices are never destroyed.
-        unsafe { ctx::set_current(context) }?;
-        Ok(Self { before, _here: PhantomData })
-    }
-}
-
-impl Drop for Current {
-    fn drop(&mut self) {
-        // SAFETY: it was current before, or is none.
-        let _ = unsafe { ctx::set_current(self.before) };
     }
 }
 
@@ -248,7 +257,7 @@ impl Buffer {
 
     /// Whether it is memory of `device`.
     pub(super) fn is_on(&self, device: &Device) -> bool {
-        std::ptr::eq(self.device, device)
+        ptr::eq(self.device, device)
     }
 }
 
@@ -260,15 +269,16 @@ unsafe impl Sync for Buffer {}
 impl Drop for Buffer {
     fn drop(&mut self) {
         // What the driver says does not matter any more: a lost GPU has freed all.
-        if let Ok(_current) = Current::set(self.context) {
+        if let Ok(_current) = Current::set(self.device.driver, self.context) {
             // SAFETY: allocated by `Turn::alloc` and of nobody else; the driver waits for work that uses it.
-            let _ = unsafe { result::free_sync(self.start) };
+            let _ = unsafe { self.device.driver.free(self.start) };
         }
     }
 }
 
 /// Recorded launches.
 pub(super) struct Replay {
+    driver: &'static Driver,
     context: sys::CUcontext,
     handle: sys::CUgraphExec,
 }
@@ -278,17 +288,17 @@ unsafe impl Send for Replay {}
 
 impl Drop for Replay {
     fn drop(&mut self) {
-        if let Ok(_current) = Current::set(self.context) {
-            // SAFETY: made by `Turn::record`, and every run ends with a wait for the stream.
-            let _ = unsafe { graph::exec_destroy(self.handle) };
+        if let Ok(_current) = Current::set(self.driver, self.context) {
+            // SAFETY: made by `Turn::record`. What still runs is freed by the driver when it has ended.
+            let _ = unsafe { self.driver.destroy_instance(self.handle) };
         }
     }
 }
 
 /// A GPU in the hands of one thread.
 pub(super) struct Turn {
-    device: &'static Device,
-    open: Open,
+    pub(super) device: &'static Device,
+    pub(super) open: Open,
     _current: Current,
     _turn: MutexGuard<'static, Option<Open>>,
 }
@@ -300,10 +310,10 @@ impl Turn {
     /// `Limit` where there is no room.
     pub(super) fn alloc(&self, len: usize) -> Result<Buffer> {
         let bytes = len.max(1) * size_of::<f32>();
+        let mut start = 0;
         // SAFETY: the context is current.
-        let start = unsafe { result::malloc_sync(bytes) };
-        let start =
-            start.map_err(|e| self.device.note(e, &format!("{} MiB asked for", bytes.div_ceil(1 << 20))))?;
+        unsafe { self.device.driver.alloc(&mut start, bytes) }
+            .map_err(|e| self.device.note(e, &format!("{} MiB asked for", bytes.div_ceil(1 << 20))))?;
         Ok(Buffer { device: self.device, context: self.open.context, start, len })
     }
 
@@ -312,7 +322,10 @@ impl Turn {
     /// # Errors
     /// `Device` where the driver does not tell.
     pub(super) fn free_bytes(&self) -> Result<u64> {
-        let (free, _) = result::mem_get_info().map_err(|e| self.device.note(e, "asking for free memory"))?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: writes two numbers; the context is current.
+        unsafe { self.device.driver.memory_info(&mut free, &mut total) }
+            .map_err(|e| self.device.note(e, "asking for free memory"))?;
         Ok(free as u64)
     }
 
@@ -327,7 +340,9 @@ impl Turn {
         }
         let to = buffer.start + (at * size_of::<f32>()) as u64;
         // SAFETY: checked; the wait below ends the copy while the values are borrowed.
-        let copied = unsafe { result::memcpy_htod_async(to, values, self.open.stream) };
+        let copied = unsafe {
+            self.device.driver.copy_up(to, values.as_ptr().cast(), size_of_val(values), self.open.stream)
+        };
         let waited = self.wait();
         copied.map_err(|e| self.device.note(e, "copying to the GPU"))?;
         waited
@@ -342,16 +357,16 @@ impl Turn {
         if values.is_empty() {
             return Ok(());
         }
+        let (to, bytes) = (values.as_mut_ptr().cast(), size_of_val(values));
+        let from = buffer.start + (at * size_of::<f32>()) as u64;
         // SAFETY: checked; the wait below ends the copy while the values are borrowed.
-        let copied = unsafe {
-            result::memcpy_dtoh_async(values, buffer.start + (at * size_of::<f32>()) as u64, self.open.stream)
-        };
+        let copied = unsafe { self.device.driver.copy_down(to, from, bytes, self.open.stream) };
         let waited = self.wait();
         copied.map_err(|e| self.device.note(e, "copying from the GPU"))?;
         waited
     }
 
-    fn check_range(&self, buffer: &Buffer, at: usize, len: usize) -> Result<()> {
+    pub(super) fn check_range(&self, buffer: &Buffer, at: usize, len: usize) -> Result<()> {
         let fits = at.checked_add(len).is_some_and(|end| end <= buffer.len) && buffer.is_on(self.device);
         if fits {
             Ok(())
@@ -378,17 +393,22 @@ impl Turn {
     ) -> Result<()> {
         let function = self.open.functions.get(kernel as usize);
         let function = *function.ok_or_else(|| Error::internal("a kernel without a name"))?;
-        let mut parameters = [std::ptr::from_mut(call).cast::<c_void>()];
+        let mut parameters = [ptr::from_mut(call).cast::<c_void>()];
         let bytes = (shared * size_of::<f32>()) as u32;
         // SAFETY: the kernel takes one `Call` by value, copied by the driver before it returns; addresses are the caller's promise.
         let started = unsafe {
-            result::launch_kernel(
+            self.device.driver.launch(
                 function,
-                (grid[0], grid[1], 1),
-                (threads, 1, 1),
+                grid[0],
+                grid[1],
+                1,
+                threads,
+                1,
+                1,
                 bytes,
                 self.open.stream,
-                &mut parameters,
+                parameters.as_mut_ptr(),
+                ptr::null_mut(),
             )
         };
         started.map_err(|e| self.device.note(e, &format!("starting {kernel:?}")))
@@ -400,34 +420,37 @@ impl Turn {
     /// Those of `launches`; `Device` where the driver cannot record.
     pub(super) fn record(&self, launches: impl FnOnce() -> Result<()>) -> Result<Replay> {
         let device = self.device;
+        let driver = device.driver;
         // Other threads of the host may use the driver meanwhile.
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL as c_int;
         // SAFETY: the stream is this device's.
-        unsafe { stream::begin_capture(self.open.stream, mode) }.map_err(|e| device.note(e, "recording"))?;
+        unsafe { driver.begin_capture(self.open.stream, mode) }.map_err(|e| device.note(e, "recording"))?;
         let launched = launches();
+        let mut graph = ptr::null_mut();
         // Ended in any case: the stream would stay closed for everybody.
         // SAFETY: begun above.
-        let ended = unsafe { stream::end_capture(self.open.stream) };
-        let recorded = match (ended, launched) {
-            (Ok(g), Ok(())) if !g.is_null() => g,
-            (Ok(g), launched) => {
-                if !g.is_null() {
-                    // SAFETY: made above and used by nobody.
-                    let _ = unsafe { graph::destroy(g) };
-                }
-                launched?;
-                return Err(Error::device("cuda: the driver recorded nothing"));
-            }
-            (Err(e), launched) => {
-                launched?;
-                return Err(device.note(e, "recording"));
+        let ended = unsafe { driver.end_capture(self.open.stream, &mut graph) };
+        let destroy = |graph: sys::CUgraph| {
+            if !graph.is_null() {
+                // SAFETY: made above and used by nobody.
+                let _ = unsafe { driver.destroy_graph(graph) };
             }
         };
+        if let Err(e) = launched {
+            destroy(graph);
+            return Err(e);
+        }
+        ended.map_err(|e| device.note(e, "recording"))?;
+        if graph.is_null() {
+            return Err(Error::device("cuda: the driver recorded nothing"));
+        }
+        let mut handle = ptr::null_mut();
         // SAFETY: made above. All flags off is the plain form.
-        let made = unsafe { graph::instantiate(recorded, sys::CUgraphInstantiate_flags(0)) };
-        // SAFETY: the instance does not need it.
-        let _ = unsafe { graph::destroy(recorded) };
-        Ok(Replay { context: self.open.context, handle: made.map_err(|e| device.note(e, "recording"))? })
+        let made = unsafe { driver.instantiate(&mut handle, graph, 0) };
+        // The instance does not need it.
+        destroy(graph);
+        made.map_err(|e| device.note(e, "recording"))?;
+        Ok(Replay { driver, context: self.open.context, handle })
     }
 
     /// Starts what was recorded.
@@ -439,7 +462,7 @@ impl Turn {
     /// `Device` where the driver refuses.
     pub(super) unsafe fn replay(&self, replay: &Replay) -> Result<()> {
         // SAFETY: made by `record` on this device; addresses are the caller's promise.
-        unsafe { graph::launch(replay.handle, self.open.stream) }
+        unsafe { self.device.driver.replay(replay.handle, self.open.stream) }
             .map_err(|e| self.device.note(e, "computing"))
     }
 
@@ -449,6 +472,18 @@ impl Turn {
     /// `Device` where any of it failed.
     pub(super) fn wait(&self) -> Result<()> {
         // SAFETY: the stream is this device's.
-        unsafe { stream::synchronize(self.open.stream) }.map_err(|e| self.device.note(e, "computing"))
+        unsafe { self.device.driver.wait(self.open.stream) }.map_err(|e| self.device.note(e, "computing"))
+    }
+
+    /// Waits for all streams.
+    ///
+    /// # Errors
+    /// As [`Turn::wait`].
+    pub(super) fn wait_all(&self) -> Result<()> {
+        for stream in [self.open.up, self.open.stream, self.open.down] {
+            // SAFETY: the stream is this device's.
+            unsafe { self.device.driver.wait(stream) }.map_err(|e| self.device.note(e, "computing"))?;
+        }
+        Ok(())
     }
 }

@@ -38,11 +38,21 @@ kernels! {
     GatherTokens "gather_tokens"
     ScatterTokens "scatter_tokens"
     Attention "attention"
+    AttentionWide "attention_wide"
     RowsToSpectrum "rows_to_spectrum"
     TurnColumns "turn_columns"
     FilterHidden "filter_hidden"
     FilterMask "filter_mask"
     SpectrumToRows "spectrum_to_rows"
+    Fill "fill"
+    Cut "cut"
+    BlendAcross "blend_across"
+    BlendDown "blend_down"
+    CheckFinite "check_finite"
+    StepField "step_field"
+    Enlarge "enlarge"
+    Ranges "ranges"
+    WritePlane "write_plane"
 }
 
 /// What wide convolutions multiply in; they sum in f32, and everything else is f32.

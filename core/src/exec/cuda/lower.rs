@@ -30,6 +30,9 @@ const THREADS: usize = 256;
 const ROWS: usize = 65_535;
 const SHARED: usize = (48 << 10) / size_of::<f32>();
 
+/// Queries of a block of `attention` and keys of a chunk: as many as there is room for.
+const QUERIES: [(usize, usize); 2] = [(64, 32), (32, 16)];
+
 /// Channels of the result that a thread of `conv` computes.
 const FEW_OUTS: usize = 4;
 
@@ -303,15 +306,24 @@ impl Program {
             return Err(Error::limit(format!("cuda: attention over {h}x{w} tokens")));
         }
         let of_head = channels / heads;
-        let threads = block(window.map_or(h * w, |side| side * side));
+        let tokens = window.map_or(h * w, |side| side * side);
         let together = usize::from(layout == QkvLayout::HeadFirst);
-        let arguments = Arguments {
+        let arguments = |chunk| Arguments {
             inputs: [from, position_bias.map_or(Place::Nothing, held)],
-            n: [channels, h, w, heads, window.unwrap_or(0), together],
+            n: [channels, h, w, heads, window.unwrap_or(0), together, chunk],
             f: [1.0 / (of_head as f32).sqrt()],
         };
+        for (threads, chunk) in QUERIES {
+            let shared = 2 * of_head * (threads + chunk);
+            if shared <= SHARED {
+                let groups = h * w / tokens * tokens.div_ceil(threads);
+                let grid = [groups, batch * heads];
+                return self.push(Kernel::Attention, grid, (threads, shared), out, &arguments(chunk));
+            }
+        }
+        let threads = block(tokens);
         let shared = 2 * of_head + 2 * threads;
-        self.push(Kernel::Attention, [h * w, batch * heads], (threads, shared), out, &arguments)
+        self.push(Kernel::AttentionWide, [h * w, batch * heads], (threads, shared), out, &arguments(0))
     }
 
     /// Rows to bins, bins down the columns, the two layers, and back. Three spectra on the way; the third needs the

@@ -3,12 +3,16 @@
 //! Nothing of a GPU is touched before the first weights are loaded; its context then stays for as long as the process
 //! lives. Weights are loaded once per executor; all plans of an executor share one memory of results.
 
+mod copy;
 mod device;
+mod driver;
 mod fault;
+mod field;
 mod fuse;
 mod images;
 mod launch;
 mod lower;
+mod maps;
 mod pack;
 mod run;
 mod tables;
@@ -16,12 +20,14 @@ mod tables;
 pub(in crate::exec) mod tests;
 
 use crate::error::{Error, Result};
+use crate::exec::maps::Maps;
 use crate::exec::{Executor, Prepared, Weights};
 use crate::graph::Graph;
 use crate::weights::WeightSource;
 use device::{Buffer, Device};
 use launch::Precision;
 use lower::Program;
+use maps::CudaMaps;
 use pack::{Form, forms};
 use run::{Loaded, Plan};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,6 +163,10 @@ impl Executor for Cuda {
         // Where the GPU does not answer, the first launch says so.
         let free = self.shared.device.turn().and_then(|turn| turn.free_bytes()).ok()?;
         Some(free / 10 * 9)
+    }
+
+    fn maps(&self) -> Option<Result<Box<dyn Maps>>> {
+        Some(CudaMaps::new(Arc::clone(&self.shared)).map(|maps| Box::new(maps) as Box<dyn Maps>))
     }
 
     fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Prepared>> {

@@ -1,6 +1,9 @@
 //! The executor on the emulated driver: a `libcuda.so.1` made from the same kernels for the CPU. The loader looks where
 //! libraries are only when a process starts, so each test here starts this program again.
 
+mod kernels;
+mod maps;
+
 use super::*;
 use crate::error::ErrorKind;
 use crate::exec::naive::Naive;
@@ -109,62 +112,6 @@ fn pictures_are_those_of_the_cpu() {
 }
 
 #[test]
-fn wide_convolutions_agree_in_every_precision() {
-    on_driver(&[&own("wide_convolutions")], &[]);
-}
-
-/// 16-bit values given, products are exact: the sums differ by f32's rounding alone, whatever the precision.
-#[test]
-#[ignore = "run on the emulated driver by wide_convolutions_agree_in_every_precision"]
-fn wide_convolutions() {
-    let same = |n| Padding::same(n, Border::Zero);
-    let corner = Padding { top: 0, left: 0, bottom: 1, right: 1, border: Border::Zero };
-    // Map, channels of the result, kernel, step, border: whole blocks, one more, one less.
-    let all = [
-        ([1, 16, 3, 5], 16, 3, 1, same(1)),
-        ([2, 17, 9, 8], 70, 3, 1, Padding::same(1, Border::Replicate)),
-        ([1, 33, 12, 13], 64, 3, 2, corner),
-        ([3, 20, 1, 1], 130, 1, 1, Padding::NONE),
-        ([1, 48, 11, 13], 65, 5, 1, same(2)),
-        ([1, 2, 16, 8], 63, 3, 1, same(1)),
-        ([2, 64, 8, 16], 128, 1, 1, Padding::NONE),
-    ];
-    type Round = fn(f32) -> f32;
-    let precisions: [(&str, launch::Kernel, Round); 3] = [
-        ("f32", launch::Kernel::ConvExact, |v| v),
-        ("bf16", launch::Kernel::ConvBf16, |v| half::bf16::from_f32(v).to_f32()),
-        ("f16", launch::Kernel::ConvF16, |v| half::f16::from_f32(v).to_f32()),
-    ];
-    for (precision, kernel, round) in precisions {
-        let device = Cuda::new(0, precision).unwrap();
-        for (shape, outs, side, stride, padding) in all {
-            let mut g = Builder::new();
-            let x = g.input("x", shape).unwrap();
-            let out = g.conv("c", x, outs, side, stride, padding).unwrap();
-            let name = format!("{precision} {shape:?} to {outs} by {side}");
-            let graph = g.finish(&[out]);
-            let program = Program::new(&graph, device.shared.precision).unwrap();
-            assert!(program.launches.len() == 1 && program.launches[0].kernel == kernel, "{name}");
-            let case = Case { name, limit: 1e-11, inputs: vec![crate::graph::cases::Data::Real], graph };
-            let random = &mut Random(5);
-            let (made, mut inputs) = (weights(&case.graph, random), inputs(&case, random));
-            inputs[0].iter_mut().for_each(|v| *v = round(*v));
-            let mut rounded = MemoryWeights::new();
-            for w in &case.graph.weights {
-                let mut values = made.read_f32(&w.name, &w.shape).unwrap();
-                if w.name.ends_with(".weight") {
-                    values.iter_mut().for_each(|v| *v = round(*v));
-                }
-                rounded.insert(w.name.clone(), &w.shape, values).unwrap();
-            }
-            let wanted = run(&Naive, &case, &rounded, &inputs);
-            let error = nmse(&try_run(&device, &case, &rounded, &inputs).unwrap(), &wanted);
-            assert!(error <= case.limit, "{}: {error:.1e}", case.name);
-        }
-    }
-}
-
-#[test]
 fn halves_are_packed_in_pairs() {
     let values: Vec<f32> = (0..16 * 17).map(|i| (i as f32 - 100.0) * 0.37).collect();
     for (precision, of) in [
@@ -255,8 +202,8 @@ fn each_call_that_fails_is_an_error_and_leaves_nothing() {
         ("cuDeviceGetCount", 1),
         ("cuDevicePrimaryCtxRetain", 1),
         ("cuModuleLoadData", 1),
-        ("cuModuleGetFunction", 27),
-        ("cuStreamCreate", 1),
+        ("cuModuleGetFunction", launch::NAMES.len()),
+        ("cuStreamCreate", 3),
         ("cuMemAlloc", 3),
         ("cuMemcpyHtoDAsync", 12),
         ("cuMemcpyDtoHAsync", 3),
@@ -300,6 +247,34 @@ fn one_failure() {
 #[ignore = "run on the emulated driver by each_call_that_fails_is_an_error_and_leaves_nothing"]
 fn no_failure() {
     right(&Cuda::new(0, "f32").unwrap(), 1).unwrap();
+}
+
+/// Codes that drivers of later years may have: told by number, in one line, and nothing is lost.
+#[test]
+fn codes_that_nobody_knows_are_errors_in_words() {
+    for call in
+        ["cuInit:1", "cuDevicePrimaryCtxRetain:1", "cuMemAlloc:1", "cuLaunchKernel:2", "cuGraphLaunch:1"]
+    {
+        for code in ["9999", "-7"] {
+            let fail = format!("{call}:{code}");
+            on_driver(
+                &[&own("unknown_code")],
+                &[("SSMOESR_EMULATED_FAIL", &fail), ("SSMOESR_TEST_TEXT", code)],
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "run on the emulated driver by codes_that_nobody_knows_are_errors_in_words"]
+fn unknown_code() {
+    let e = Cuda::new(0, "f32").and_then(|device| right(&device, 1)).unwrap_err();
+    let code = std::env::var("SSMOESR_TEST_TEXT").unwrap();
+    assert_eq!(e.kind(), ErrorKind::Device);
+    let text = e.to_string();
+    assert!(text.starts_with("cuda: ") && text.ends_with(&format!("the driver's error {code}")), "{text}");
+    assert!(!text.contains('\n'), "{text}");
+    right(&Cuda::new(0, "f32").unwrap(), 2).unwrap();
 }
 
 #[test]
@@ -445,6 +420,41 @@ fn traced() {
     assert_eq!(seen, planned);
     // Nothing is taken or brought on the way but what `small` needs.
     assert_eq!(trace.lines().filter(|l| l.starts_with("cuMemAlloc")).count(), 3);
+}
+
+#[test]
+fn times_are_taken_where_they_are_asked_for() {
+    on_driver(&[&own("timed"), "engine::tests::gpu::a_bench_names_operations"], &[]);
+}
+
+#[test]
+#[ignore = "run on the emulated driver by times_are_taken_where_they_are_asked_for"]
+fn timed() {
+    let device = Cuda::new(0, "f32").unwrap();
+    let case = small();
+    let random = &mut Random(4);
+    let (weights, inputs) = (weights(&case.graph, random), inputs(&case, random));
+    let graph = Arc::new(case.graph.clone());
+    let loaded = device.load(&graph, &weights).unwrap();
+    let mut plan = device.prepare(Arc::clone(&graph)).unwrap();
+    let run = |plan: &mut Box<dyn Prepared>| {
+        let mut out = vec![f32::NAN; inputs[0].len()];
+        plan.run(&loaded, &[&inputs[0]], &mut [&mut out], &AtomicBool::new(false), None).unwrap();
+        out
+    };
+    let plain = run(&mut plan);
+    assert!(plan.measured().is_empty());
+    plan.measure(true);
+    for _ in 0..3 {
+        assert!(run(&mut plan) == plain);
+        let names: Vec<_> =
+            plan.measured().iter().map(|(v, _)| graph.nodes[v.index()].name.as_str()).collect();
+        assert_eq!(names, ["n", "c", "f", "a"]);
+        let sum: std::time::Duration = plan.measured().iter().map(|(_, time)| *time).sum();
+        assert!(sum.as_nanos() > 0);
+    }
+    plan.measure(false);
+    assert!(run(&mut plan) == plain && plan.measured().is_empty());
 }
 
 #[test]

@@ -7,3 +7,5 @@
 #include "filter.cuh"
 #include "mix.cuh"
 #include "move.cuh"
+#include "field.cuh"
+#include "write.cuh"

@@ -49,6 +49,15 @@ INLINE void shared_store4(float *p, Index i, const Four &f) {
 }
 INLINE float as_float(unsigned v) { return __uint_as_float(v); }
 INLINE unsigned as_bits(float v) { return __float_as_uint(v); }
+// Any bits, not only those of a number.
+INLINE void store_word(float *p, Index i, unsigned v) { reinterpret_cast<unsigned *>(p)[i] = v; }
+// Sets a mark: any number of threads may do so, all with the same value.
+INLINE void mark(float *p, Index i) { p[i] = 1.f; }
+// A product and a sum, each rounded: never one instruction.
+INLINE float times(float a, float b) { return __fmul_rn(a, b); }
+INLINE float plus(float a, float b) { return __fadd_rn(a, b); }
+INLINE double times(double a, double b) { return __dmul_rn(a, b); }
+INLINE double plus(double a, double b) { return __dadd_rn(a, b); }
 #if HAS_MMA
 // Two values rounded to 16 bits, bf16 or f16, the first in the lower half.
 template <bool BRAIN> INLINE unsigned two_halves(float low, float high) {
