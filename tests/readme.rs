@@ -120,7 +120,9 @@ fn the_commands_work() {
             shell(room, &line);
         }
     }
-    for made in ["photo_large.png", "large.png", "enlarged/one.png", "piped.png", "out.mp4", "big.ppm"] {
+    for made in
+        ["photo_large.png", "large.png", "enlarged/one.png", "piped.png", "mended.png", "out.mp4", "big.ppm"]
+    {
         assert!(std::fs::metadata(room.join(made)).is_ok_and(|m| m.len() > 100), "{made}");
     }
 }

@@ -19,7 +19,7 @@ HEADER = {
     "format": 1,
     "family": "native",
     "name": "photo",
-    "version": "0.2.0",
+    "version": "0.1.0",
     "licence": "CC0-1.0",
     "scales": [4, 8],
     "lattice": 32,
@@ -28,7 +28,7 @@ TRAILER = {
     "sampler": {
         "kind": "shift", "steps": 4, "kappa": 2.0, "min_noise": 0.2, "power": 0.3, "end": 0.99
     },
-    "defaults": {"steps": 2, "fidelity": 0.5, "eta": 1.0, "colour_fix": "none"},
+    "defaults": {"steps": 1, "fidelity": 1.0, "eta": 1.0, "colour_fix": "none"},
 }
 FILES = ["condition", "expert1", "expert2", "expert3", "expert4", "decoder"]
 
@@ -61,9 +61,10 @@ def write_file(folder, name, state):
     tensors.save(path, to_numpy(folded(state)), {"licence": HEADER["licence"]})
 
 
-def write_config(folder, config=None, defaults=None):
-    """Writes `model.json` with the digest of every weight file."""
-    document = dict(HEADER, **copy.deepcopy(config or DEFAULT), **copy.deepcopy(TRAILER))
+def write_config(folder, config=None, defaults=None, **header):
+    """Writes `model.json` with the digest of every weight file; `header` replaces name, version."""
+    header = dict(HEADER, **header)
+    document = dict(header, **copy.deepcopy(config or DEFAULT), **copy.deepcopy(TRAILER))
     document["defaults"].update(defaults or {})
     document["files"] = {
         f"{n}.safetensors": tensors.sha256(os.path.join(folder, f"{n}.safetensors"))
@@ -91,6 +92,10 @@ def main():
     for t in range(1, 5):
         parser.add_argument(f"--expert{t}", metavar="RUN")
     parser.add_argument("--decoder", metavar="RUN")
+    parser.add_argument("--name", default=HEADER["name"])
+    parser.add_argument("--version", default=HEADER["version"])
+    parser.add_argument("--steps", type=int, default=1, help="steps where the user asks for none")
+    parser.add_argument("--fidelity", type=float, default=1.0)
     options = parser.parse_args()
     if options.expert4:
         # The condition encoder is trained together with expert 4 and shared by the others.
@@ -103,7 +108,10 @@ def main():
     if options.decoder:
         state = averaged(options.decoder)
         write_file(options.folder, "decoder", selected(state, "decoder.", "transform."))
-    write_config(options.folder)
+    write_config(
+        options.folder, None, {"steps": options.steps, "fidelity": options.fidelity},
+        name=options.name, version=options.version,
+    )
 
 
 if __name__ == "__main__":

@@ -70,7 +70,10 @@ def main():
         weight[:, old.latent :] = kernel[:, :-1].view(share.shape)
         state.update({name + ".weight": weight, name + ".bias": kernel[:, -1]})
         export.write_file(options.new, f"expert{t}", state)
-    export.write_config(options.new)
+    config = new.config
+    export.write_config(
+        options.new, None, config["defaults"], name=config["name"], version=config["version"]
+    )
 
 
 if __name__ == "__main__":

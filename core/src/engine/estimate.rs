@@ -129,7 +129,8 @@ impl Upscaler {
         let reads_start = settings.steps.first().is_some_and(|s| s.input_scale != 0.0 || s.coefs.x != 0.0);
         let fields = latent
             * cells
-            * (1 + usize::from(chain || reads_start) + usize::from(chain && settings.fidelity > 0.0));
+            * (1 + usize::from(chain || reads_start)
+                + usize::from(settings.steps.len() > 2 && settings.fidelity > 0.0));
         // A row of tiles summed across, the sum downwards, and the band that becomes samples (with alpha).
         let tall = th * factor;
         let strips = if grid.len() > 1 { 2 * th * w * latent + 2 * 3 * tall * fine } else { 0 };

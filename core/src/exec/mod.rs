@@ -136,16 +136,16 @@ const NAMES: &[&str] = &[
 /// Name and description of each executor in this build; looks for GPUs.
 pub fn list() -> Vec<(String, String)> {
     let entry = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-    let mut all =
-        vec![entry("cpu", "own kernels for AVX-512, AVX2 or plain code: the default where there is no GPU")];
+    let cpu = "own kernels for AVX-512, AVX2 or plain code: the default where there is no GPU";
+    let all = std::iter::once(entry("cpu", cpu));
     #[cfg(feature = "cuda")]
-    all.extend(cuda::list());
+    let all = all.chain(cuda::list());
     #[cfg(feature = "reference")]
-    all.push(entry(
+    let all = all.chain([entry(
         "reference",
         "candle on the CPU, f32: the reference that every other executor is held against",
-    ));
-    all
+    )]);
+    all.collect()
 }
 
 /// The executor called `name`; `auto` gives a GPU where there is one that works, else the CPU. `threads` is 0 for all

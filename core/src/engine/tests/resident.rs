@@ -63,7 +63,7 @@ fn every_format_is_written_to_the_bit() {
             // Odd sides, and in one case tiles.
             let (w, h) = if i == 0 { (70, 71) } else { (13 + i as u32 % 3, 9 + i as u32 % 4) };
             let mut options = cpu();
-            options.tile_size = 96;
+            (options.tile_size, options.steps) = (96, 1);
             let input = filled(format, w, h, *color);
             let found = enlarge(&device, &input, &options);
             assert!(found == enlarge(&plain, &input, &options), "{format:?} {color:?}");
@@ -150,7 +150,7 @@ fn what_has_no_room_goes_tile_by_tile() {
 fn a_stream_without_room_for_old_results_computes_all() {
     let input = scene(150, 60);
     let mut options = cpu();
-    options.tile_size = 96;
+    (options.tile_size, options.eta) = (96, 0.0);
     // What a frame needs, and nothing for what its tiles gave.
     let upscaler = Arc::new(on_maps(ALL).0);
     let wanted = enlarge(&upscaler, &input, &options);
