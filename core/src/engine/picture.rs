@@ -172,7 +172,10 @@ impl Job<'_> {
                     for (j, (p, n)) in next.iter_mut().zip(&*noise).enumerate() {
                         let before = old.as_ref().map_or(0.0, |x| x[j]);
                         let x0 = k.estimate(before, *p);
-                        let new = k.next(before, x0, *p, *n);
+                        let mut new = k.next(before, x0, *p, *n);
+                        if last == 0 && blend > 0.0 {
+                            new = blend * x0 + (1.0 - blend) * new;
+                        }
                         match &mut old {
                             Some(old) if keeps => (old[j], *p) = (new, x0),
                             _ => *p = new,
