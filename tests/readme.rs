@@ -61,7 +61,7 @@ fn shell(folder: &Path, line: &str) {
 fn the_commands_work() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let commands = commands(&readme);
-    assert_eq!(commands.len(), 17, "{commands:?}");
+    assert_eq!(commands.len(), 18, "{commands:?}");
 
     let room = tempfile::tempdir().unwrap();
     let room = room.path();
