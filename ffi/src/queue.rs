@@ -159,14 +159,13 @@ impl<J> Queue<J> {
             let number = state.fetched + at as u64;
             let begin = Begin { cut: std::mem::take(&mut state.cut) };
             let stage = std::mem::replace(&mut state.frames[at].stage, Stage::Running);
-            let next = match state.frames.get_mut(at + 1).map(|f| &mut f.stage) {
-                Some(stage @ Stage::Waiting(_)) => {
-                    let Stage::Waiting(job) = *stage else { return };
-                    *stage = Stage::Seen(job);
+            let next = state.frames.get_mut(at + 1).and_then(|frame| match frame.stage {
+                Stage::Waiting(job) => {
+                    frame.stage = Stage::Seen(job);
                     Some(job)
                 }
                 _ => None,
-            };
+            });
             drop(state);
             let outcome = match stage {
                 Stage::Waiting(job) => guarded(|| work(job, next, begin)),

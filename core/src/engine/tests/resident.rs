@@ -17,7 +17,7 @@ fn cpu() -> Options {
 fn on_maps(room: usize) -> (Upscaler, Arc<Counts>) {
     let counts = Arc::<Counts>::default();
     let mut upscaler = Upscaler::new(&cpu()).unwrap();
-    let inner = crate::exec::executor("cpu", 2, None, "auto").unwrap();
+    let inner = upscaler.executor();
     let device = Arc::new(WithMaps { inner, noise: gaussian, counts: Arc::clone(&counts), room });
     upscaler.plans =
         std::sync::Mutex::new(Plans::new(&upscaler.manifest, &upscaler.info.folder.clone(), device));
@@ -362,9 +362,9 @@ fn devices_get_as_many_tiles_at_once_as_their_memory_allows() {
         // What was promised is not there.
         (2 * bytes(5), 4, vec![5, 1]),
     ];
+    let plain = upscaler.executor();
     for (free, most, tiles) in cases {
-        let inner = crate::exec::executor("cpu", 2, None, "auto").unwrap();
-        let seen = Arc::default();
+        let (inner, seen) = (Arc::clone(&plain), Arc::default());
         let device: Arc<dyn Executor> = Arc::new(Roomy { inner, free, most, seen: Arc::clone(&seen) });
         let folder = upscaler.info.folder.clone();
         upscaler.plans = std::sync::Mutex::new(Plans::new(&upscaler.manifest, &folder, Arc::clone(&device)));

@@ -2,7 +2,6 @@ use super::*;
 use crate::exec::cpu::map::{Ptr, padded};
 use crate::exec::cpu::pool::Pool;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 /// Values in [-1, 1) from a linear congruence.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -158,56 +157,5 @@ fn whole_maps_are_those_of_the_definition() {
         ([1, 15, 9, 15], 3, QkvLayout::HeadFirst, 30.0),
     ] {
         check(&Case { shape, heads, window: None, layout, bias: None, gain });
-    }
-}
-
-#[test]
-#[ignore = "prints times"]
-fn speed() {
-    for level in Level::available() {
-        for threads in [1, 2] {
-            for (what, shape, heads, window, times) in [
-                ("window 8, d 16", [1, 64, 272, 480], 4, Some(8), 7),
-                ("window 8, d 16", [1, 96, 136, 240], 6, Some(8), 15),
-                ("window 8 in cache", [1, 64, 32, 32], 4, Some(8), 99),
-                ("UNet d 32", [1, 640, 16, 16], 20, None, 15),
-                ("UNet d 32", [1, 320, 32, 32], 10, None, 9),
-                ("decoder d 512", [1, 512, 128, 128], 1, None, 2),
-            ] {
-                let [n, c, h, w] = shape;
-                let pixels = n * h * w;
-                // Plain Rust takes half a minute there.
-                if level == Level::Portable && c == 512 {
-                    continue;
-                }
-                let times = if level != Level::Avx512 && c == 512 { 1 } else { times };
-                let mut x = Buffer::zeroed(pixels * 3 * c).unwrap();
-                x.as_mut_slice().copy_from_slice(&noise(pixels * 3 * c, 1));
-                let y = Buffer::zeroed(pixels * c).unwrap();
-                let bias = window.map(|s| noise(heads * (2 * s - 1) * (2 * s - 1), 2));
-                let op =
-                    Attention::new(level, c, heads, window, QkvLayout::PartFirst, bias.as_deref()).unwrap();
-                let pool = Pool::new(threads);
-                let scratch: Vec<Buffer> =
-                    (0..threads).map(|_| Buffer::zeroed(op.scratch(h, w)).unwrap()).collect();
-                let stop = AtomicBool::new(false);
-                let cx = Context { level, pool: &pool, scratch: &scratch, stop: &stop };
-                let map = |b: &Buffer, c| Map { start: Ptr::new(b.start()), n, h, w, c, stride: c };
-                let mut best = f64::MAX;
-                for _ in 0..times {
-                    let begin = Instant::now();
-                    // SAFETY: the buffers hold these maps.
-                    unsafe { op.run(&cx, &map(&x, 3 * c), &map(&y, c)).unwrap() };
-                    best = best.min(begin.elapsed().as_secs_f64());
-                }
-                let tokens = window.map_or(h * w, |s| s * s);
-                let flops = 4.0 * (pixels * tokens * c) as f64;
-                eprintln!(
-                    "{level} {threads} threads, attention {what} {c}x{h}x{w}: {:.2} ms, {:.0} GFLOP/s",
-                    best * 1e3,
-                    flops / best / 1e9
-                );
-            }
-        }
     }
 }

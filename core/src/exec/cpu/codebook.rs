@@ -213,7 +213,6 @@ mod tests {
     use crate::exec::cpu::map::Ptr;
     use crate::exec::cpu::pool::Pool;
     use std::sync::atomic::AtomicBool;
-    use std::time::Instant;
 
     fn noise(len: usize, seed: u64) -> Vec<f32> {
         let mut s = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -296,34 +295,5 @@ mod tests {
         unsafe { op.lookup(&cx, &map(&x, 0, [1, 1, 5], 1, 16), &map(&y, 0, [1, 1, 5], 1, 16)).unwrap() };
         let got: Vec<f32> = y.as_slice().iter().step_by(16).copied().collect();
         assert_eq!(got, [10.0, 11.0, 12.0, 12.0, 10.0]);
-    }
-
-    #[test]
-    #[ignore = "prints times"]
-    fn speed() {
-        let (entries, c, shape) = (8192, 3, [1, 128, 128]);
-        let mut x = Buffer::zeroed(16384 * 16).unwrap();
-        for (p, z) in noise(16384 * c, 1).chunks(c).enumerate() {
-            x.as_mut_slice()[p * 16..][..c].copy_from_slice(z);
-        }
-        let y = Buffer::zeroed(16384 * 16).unwrap();
-        for level in Level::available() {
-            for threads in [1, 2] {
-                let op = Codebook::new(level, entries, c, &noise(entries * c, 2)).unwrap();
-                let (pool, stop) = (Pool::new(threads), AtomicBool::new(false));
-                let cx = Context { level, pool: &pool, scratch: &[], stop: &stop };
-                let mut best = f64::MAX;
-                for _ in 0..7 {
-                    let begin = Instant::now();
-                    // SAFETY: the buffers hold these maps.
-                    unsafe { op.index(&cx, &map(&x, 0, shape, c, 16), &map(&y, 0, shape, 1, 16)).unwrap() };
-                    best = best.min(begin.elapsed().as_secs_f64());
-                }
-                eprintln!(
-                    "{level} {threads} threads, codebook {entries} x {c}, 128x128: {:.2} ms",
-                    best * 1e3
-                );
-            }
-        }
     }
 }

@@ -1,9 +1,6 @@
-//! Convolutions against an f64 twin, and how fast they are.
-
-#![allow(clippy::print_stdout, reason = "`speed` is a table")]
+//! Convolutions against an f64 twin.
 
 use super::*;
-use crate::exec::cpu::map::LANES;
 use crate::exec::cpu::pool::Pool;
 use crate::graph::Border;
 use std::sync::atomic::AtomicBool;
@@ -388,92 +385,4 @@ fn wrong_shapes_are_errors() {
     let post = Post { channel: None, act: Act::None, scale: 1.0, add: None };
     // SAFETY: nothing is run.
     assert!(unsafe { conv.run(&cx, &source, &post, &y.map) }.is_err());
-}
-
-/// `cargo test --release -p ssmoesr-core --no-default-features cpu::conv::tests::speed -- --ignored --nocapture`;
-/// `LEVELS=avx512 THREADS=1 LAYER=3x3_160` narrow it.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let get = |name: &str| std::env::var(name).unwrap_or_default();
-    let (levels, threads, layer) = (get("LEVELS"), get("THREADS"), get("LAYER"));
-    let layers = [
-        (3, 160, 160, 128, 128),
-        (3, 320, 320, 64, 64),
-        (3, 640, 640, 32, 32),
-        (3, 640, 640, 16, 16),
-        (3, 1280, 640, 16, 16),
-        (3, 128, 128, 256, 256),
-        (3, 128, 128, 512, 512),
-        (3, 256, 256, 128, 128),
-        (3, 512, 512, 128, 128),
-        (3, 448, 32, 128, 128),
-        (3, 96, 96, 135, 240),
-        (3, 64, 64, 270, 480),
-        (3, 64, 64, 128, 128),
-        (3, 48, 48, 270, 480),
-        (3, 32, 32, 540, 960),
-        (3, 192, 192, 68, 120),
-        (3, 24, 24, 540, 960),
-        (3, 12, 12, 1080, 1920),
-        (3, 16, 3, 1080, 1920),
-        (3, 3, 32, 270, 480),
-        (1, 320, 320, 64, 64),
-        (1, 640, 640, 16, 16),
-        (1, 640, 1920, 16, 16),
-        (1, 2560, 640, 16, 16),
-        (1, 64, 64, 270, 480),
-        (1, 32, 32, 540, 960),
-    ];
-    let mut noise = Noise(1);
-    for (kernel, cin, cout, h, w) in layers {
-        let name = format!("{kernel}x{kernel}_{cin}->{cout}@{h}x{w}");
-        if !name.contains(&layer) {
-            continue;
-        }
-        let spec = Case::new(cin, cout, kernel, [1, h, w]).spec;
-        let weight = noise.many(cout * cin * kernel * kernel);
-        let x = Held::noisy([1, cin, h, w], 0, &mut noise);
-        let y = Held::new([1, cout, h, w], 0);
-        let mut ones = vec![1.0f32; padded(cin)];
-        let mut shift = vec![0.1f32; padded(cin)];
-        let channel = Some((Ptr::new(ones.as_mut_ptr()), Ptr::new(shift.as_mut_ptr())));
-        let bare =
-            Source { map: x.map, upsample: false, pixel: None, channel: None, act: Act::None, padding: None };
-        let silu = Source { channel, act: Act::Silu, ..bare };
-        let post = Post { channel: None, act: Act::None, scale: 1.0, add: None };
-        let added = Post { add: Some(y.map), ..post };
-        let mut line = format!("{name:26}");
-        for level in Level::available() {
-            if !levels.is_empty() && levels != level.name() {
-                continue;
-            }
-            let conv = Conv::new(level, &spec, &weight, None).unwrap();
-            for count in [1, 2] {
-                if !threads.is_empty() && threads != count.to_string() {
-                    continue;
-                }
-                let pool = Pool::new(count);
-                let need = conv.scratch(1, h, w, count);
-                let scratch: Vec<Buffer> =
-                    (0..count).map(|_| Buffer::zeroed(need + LANES).unwrap()).collect();
-                let stop = AtomicBool::new(false);
-                let cx = Context { level, pool: &pool, scratch: &scratch, stop: &stop };
-                let work = 2.0 * (cin * cout * kernel * kernel * h * w) as f64;
-                line += &format!(" | {} x{count}", level.name());
-                for (source, post) in [(&bare, &post), (&silu, &added)] {
-                    let mut best = f64::MAX;
-                    let begin = std::time::Instant::now();
-                    while begin.elapsed().as_secs_f64() < 0.4 {
-                        let at = std::time::Instant::now();
-                        // SAFETY: as in `check`.
-                        unsafe { conv.run(&cx, source, post, &y.map).unwrap() };
-                        best = best.min(at.elapsed().as_secs_f64());
-                    }
-                    line += &format!(" {:8.3} ms {:4.0}", best * 1e3, work / best / 1e9);
-                }
-            }
-        }
-        println!("{line}");
-    }
 }

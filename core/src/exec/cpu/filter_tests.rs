@@ -3,7 +3,6 @@ use crate::exec::cpu::map::{Buffer, padded};
 use crate::exec::cpu::pool::Pool;
 use std::f64::consts::TAU;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 type Complex = (f64, f64);
 
@@ -230,44 +229,5 @@ fn whole_maps_are_those_of_the_definition() {
         ([1, 8, 1, 22], 1, 3, false),
     ] {
         check(&Case { shape, window: None, blocks, factor, bounded });
-    }
-}
-
-#[test]
-#[ignore = "prints times"]
-fn speed() {
-    for level in Level::available() {
-        for threads in [1, 2] {
-            for (shape, window, blocks, bounded, times) in [
-                ([1, 24, 544, 960], Some(32), 8, true, 7),
-                ([1, 128, 512, 512], None, 8, false, 3),
-                ([1, 512, 128, 128], None, 8, false, 3),
-            ] {
-                let [n, c, h, w] = shape;
-                let case = Case { shape, window, blocks, factor: 1, bounded };
-                let (pixels, stride) = (n * h * w, padded(c));
-                let mut x = Buffer::zeroed(pixels * stride).unwrap();
-                for (row, values) in x.as_mut_slice().chunks_mut(stride).zip(noise(pixels * c, 1).chunks(c)) {
-                    row[..c].copy_from_slice(values);
-                }
-                let y = Buffer::zeroed(pixels * stride).unwrap();
-                let op = op(&case, level, &weights(c, blocks, 1));
-                let space = Buffer::zeroed(op.workspace(n, h, w)).unwrap();
-                let scratch: Vec<Buffer> =
-                    (0..threads).map(|_| Buffer::zeroed(op.scratch(h, w)).unwrap()).collect();
-                let (pool, stop) = (Pool::new(threads), AtomicBool::new(false));
-                let cx = Context { level, pool: &pool, scratch: &scratch, stop: &stop };
-                let map = |b: &Buffer| Map { start: Ptr::new(b.start()), n, h, w, c, stride };
-                let plan = Filter::shape(window, h, w);
-                let mut best = f64::MAX;
-                for _ in 0..times {
-                    let begin = Instant::now();
-                    // SAFETY: the buffers hold these maps and the space.
-                    unsafe { op.run(&cx, &plan, &map(&x), &map(&y), Ptr::new(space.start())).unwrap() };
-                    best = best.min(begin.elapsed().as_secs_f64());
-                }
-                eprintln!("{level} {threads} threads, filter {window:?} {c}x{h}x{w}: {:.2} ms", best * 1e3);
-            }
-        }
     }
 }

@@ -14,7 +14,7 @@ use crate::exec::cpu::simd::{Level, levels};
 /// Queries of a task: packed keys and values of a block are used this many times.
 const QUERIES: usize = 96;
 /// The same for deep heads, whose keys and values come from memory for each task: 96, 192 and 288 queries take 3.55,
-/// 2.85 and 2.54 s for 16384 tokens of 512 channels (one thread of a Zen 5, AVX-512, test `speed`, before [`Block::panel`]).
+/// 2.85 and 2.54 s for 16384 tokens of 512 channels (one thread of a Zen 5, AVX-512, before [`Block::panel`]).
 const DEEP_QUERIES: usize = 288;
 /// The same for windows: all of an 8 x 8 one.
 const WINDOW_QUERIES: usize = 64;
