@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import data, losses
+from . import data
 from .adversary import Discriminator, discriminator_loss, generator_loss
 from .decoder import Decoder
 from .measure import consistency, phase_spread, psnr_y, residual_energy
@@ -52,19 +52,17 @@ class Detail(Trainer):
         super().__init__(options)
         o = options
         self.adversary = Discriminator().to(o.device)
-        self.run_adversary = self.adversary
+        self.run_adversary, self.run_refine = self.adversary, self.refine
         if o.compile:
+            self.run_refine = torch.compile(self.refine, dynamic=False)
             self.adversary = self.adversary.to(memory_format=torch.channels_last)
             self.run_adversary = torch.compile(self.adversary, dynamic=False)
         self.against = torch.optim.AdamW(
             self.adversary.parameters(), lr=o.adversary_lr, betas=(0.5, 0.99), weight_decay=0.0
         )
         self.strength = 0.0  # running factor of the adversarial gradient
-        blind = os.path.join(o.data, "dev_blind")
-        self.blind = (
-            data.choosing_set(os.path.join(o.data, "dev"), inputs=blind)
-            if os.path.exists(blind) else []
-        )
+        dev, blind = (os.path.join(o.data, name) for name in ("dev", "dev_blind"))
+        self.blind = data.choosing_set(dev, inputs=blind) if os.path.exists(blind) else []
         if self.saved and "adversary" in self.saved:
             self.adversary.load_state_dict(self.saved["adversary"])
             self.against.load_state_dict(self.saved["against"])
@@ -94,47 +92,24 @@ class Detail(Trainer):
     def save(self):
         super().save(adversary=self.adversary.state_dict(), against=self.against.state_dict())
 
-    def refine(self, z, features):
+    def refine(self, z, lr):
         """Expert 1 on expert 4's estimate `z`, noised as the chain does."""
         eta = self.schedule.eta
-        shape = z.shape
-        start = self.schedule.kappa * eta[4] ** 0.5 * torch.randn(shape, device=z.device)
-        noise = torch.randn(shape, device=z.device)
+        start = self.schedule.kappa * eta[4] ** 0.5 * torch.randn(z.shape, device=z.device)
+        noise = torch.randn(z.shape, device=z.device)
         x = self.schedule.step(start, z, 4, LAST, noise) * self.schedule.input_scale(LAST)
-        return self.trained["denoiser"](x, features)
+        return self.trained["denoiser"](x, self.expert["condition"](lr))
 
-    def denoise(self, x, lr):
-        """(z of expert 4, z of expert 1)"""
-        features = self.expert["condition"](lr)
-        with torch.no_grad():
-            z = self.expert["denoiser"](x, features).float()
-        return z, self.refine(z, features)
-
-    def result(self, lr, up, residual):
-        _, z = self.pair(lr)
-        return self.decoded(z, lr, up)
-
-    def pair(self, lr):
-        shape = (lr.shape[0], len(self.transform.sigma)) + tuple(lr.shape[-2:])
-        with self.autocast():
-            run = self.run_denoiser if self.trained.training else self.denoise
-            first, last = run(torch.zeros(shape, device=lr.device), lr)
-        return first.float(), last.float()
-
-    def faithful(self, hr, up, lr):
-        """Loss of the decoder on expert 4's own latents, and its parts."""
+    def refined(self, lr):
+        """Expert 1's latent, f32; the gradient ends at expert 4."""
         with torch.no_grad():
             z = self.predict(lr)
-        y = self.decoded(z, lr, up)
-        l1, ffl = (y - hr).abs().mean(), losses.focal_frequency(y, hr)
-        return l1 + self.o.ffl * ffl, {"l1 faithful": float(l1.detach())}
-
-    def predict(self, lr, residual=None):
         with self.autocast():
-            features = self.expert["condition"](lr)
-            shape = (lr.shape[0], len(self.transform.sigma)) + tuple(lr.shape[-2:])
-            z = self.expert["denoiser"](torch.zeros(shape, device=lr.device), features)
-        return z.float()
+            run = self.run_refine if self.trained.training else self.refine
+            return run(z, lr).float()
+
+    def result(self, lr, up, residual):
+        return self.decoded(self.refined(lr), lr, up)
 
     def shrunk(self, y):
         """[B, 3, 4h, 4w] -> [B, 3, h - 4, w - 4]: the antialiased shrink without its border."""
@@ -153,12 +128,13 @@ class Detail(Trainer):
         hr, up, lr = self.batch(progress >= o.late_from)
         self.optimiser.zero_grad(set_to_none=True)
         if torch.rand(()) < o.faithful:
-            total, parts = self.faithful(hr, up, lr)
+            with torch.no_grad():
+                z = self.predict(lr)
+            total, parts = self.faithful(self.decoded(z, lr, up), hr)
             total.backward()
             self.update()
-            return parts
-        _, z = self.pair(lr)
-        y = self.decoded(z, lr, up)
+            return {"l1 faithful": parts["l1"]}
+        y = self.decoded(self.refined(lr), lr, up)
         # The losses' gradients meet at the picture, where their strengths can be compared.
         picture = y.detach().requires_grad_(True)
         total, parts = self.judged(picture, hr, lr)
@@ -178,8 +154,7 @@ class Detail(Trainer):
     def judged(self, y, hr, lr):
         """All but the adversary: total and parts."""
         o = self.o
-        l1, ffl = (y - hr).abs().mean(), losses.focal_frequency(y, hr)
-        total, parts = l1 + o.ffl * ffl, {"l1": float(l1.detach()), "ffl": float(ffl.detach())}
+        total, parts = self.faithful(y, hr)
         if o.pd:
             pd = self.distance(y, hr)
             total, parts["pd"] = total + o.pd * pd, float(pd.detach())

@@ -202,12 +202,16 @@ class Trainer:
         with torch.no_grad():
             z = self.predict(lr)
         y = self.decoded(z, lr, up)
-        l1, ffl = (y - hr).abs().mean(), losses.focal_frequency(y, hr)
-        total, parts = l1 + o.ffl * ffl, {"l1": float(l1.detach()), "ffl": float(ffl.detach())}
+        total, parts = self.faithful(y, hr)
         if o.pd:
             pd = self.distance(y, hr)
             total, parts["pd"] = total + o.pd * pd, float(pd.detach())
         return total, parts
+
+    def faithful(self, y, hr):
+        """L1 and focal frequency loss (Eq. 6), and both by name."""
+        l1, ffl = (y - hr).abs().mean(), losses.focal_frequency(y, hr)
+        return l1 + self.o.ffl * ffl, {"l1": float(l1.detach()), "ffl": float(ffl.detach())}
 
     def distance(self, y, hr):
         """Perceptual distance; a random shift, or the strided layers of it would teach a grid."""

@@ -1,5 +1,7 @@
 """Fast checks of the training package: `python3 -m unittest discover -s tests -t .`"""
+import argparse
 import os
+import subprocess
 import tempfile
 import unittest
 from unittest import mock
@@ -8,7 +10,7 @@ import numpy as np
 import torch
 
 from ssmoesr_training import (
-    adversary, data, degrade, detail, export, losses, measure, methods, network, refit, tensors,
+    adversary, bundle, data, degrade, detail, export, losses, measure, methods, network, refit, tensors,
     train, trainer,
 )
 from ssmoesr_training.decoder import AFF, Decoder
@@ -244,6 +246,23 @@ class Training(unittest.TestCase):
             torch.testing.assert_close(value, first.average["condition." + name])
         self.steps(trainer.Trainer, self.options("d", f"--stage decoder --expert {place}"), 2)
 
+    def test_batches_made_ahead_are_those_asked_for(self):
+        run = trainer.Trainer(self.options("ahead", "--ahead 1"))
+        shapes = [[tuple(v.shape) for v in run.batch(late)] for late in (False, False, True)]
+        early = [(2, 3, 128, 128), (2, 3, 128, 128), (2, 3, 32, 32)]
+        late = [(3, 3, 256, 256), (3, 3, 256, 256), (3, 3, 64, 64)]
+        self.assertEqual(shapes, [early, early, late])
+
+    def test_a_bundle_holds_what_its_script_names(self):
+        out = os.path.join(self.folder.name, "bundle")
+        options = argparse.Namespace(data=self.folder.name, model=MODEL, perceptual=None)
+        size = bundle.pack(out, options)
+        self.assertLess(size, bundle.LIMIT)
+        subprocess.run(["sh", "-n", os.path.join(out, "train.sh")], check=True)
+        self.assertEqual(sorted(os.listdir(os.path.join(out, "photos", "train"))), ["a.webp", "b.webp"])
+        for name in ("model/model.json", "ssmoesr_training/train.py", "photos/dev/text_sign.webp"):
+            self.assertTrue(os.path.exists(os.path.join(out, name)), name)
+
     def test_detail_trains_expert_decoder_and_adversary(self):
         words = "--stage detail --expert {0} --decoder {0} --adversarial 1 --consistency 1 --grid 0.1"
         options = self.options("detail", words.format(MODEL) + " --faithful 0")
@@ -384,6 +403,14 @@ class Picture(unittest.TestCase):
         for seed in range(8):
             lr = degrade.degrade(hr, np.random.default_rng(seed))
             self.assertEqual((lr.shape, lr.dtype), ((3, 24, 16), np.uint8))
+
+    def test_halved_inputs_hold_half_the_detail(self):
+        hr = np.random.default_rng(0).integers(0, 256, (3, 96, 64), dtype=np.uint8)
+        lr = degrade.halved(hr)
+        self.assertEqual((lr.shape, lr.dtype), ((3, 24, 16), np.uint8))
+        wanted = methods.bicubic(measure.shrink(hr, 8), 2)
+        inner = (slice(None), slice(4, -4), slice(4, -4))  # the two repeat borders differently
+        np.testing.assert_allclose(lr[inner].astype(int), wanted[inner], atol=1)
 
     def test_grid_is_seen(self):
         rng = np.random.default_rng(0)
