@@ -7,7 +7,7 @@ from PIL import Image
 
 from .degrade import degrade, halved
 from .resize import SCALE, enlarge, resize, shrink, to_bytes
-from .text import find_fonts, render
+from .text import find_fonts, plain, render
 
 MARGIN = 4  # LR pixels around a crop: reach of the shrinking kernel (2) and of the enlarging (2)
 
@@ -46,10 +46,11 @@ class Sampler:
     """Random training crops: photographs and rendered text, clean or degraded inputs."""
 
     def __init__(self, folder, cache, seed=0, rendered=64, fonts="/usr/share/fonts",
-                 text_share=0.1, blind_share=0.0, halved_share=0.0, shrink_share=0.5):
+                 text_share=0.1, blind_share=0.0, halved_share=0.0, shrink_share=0.5,
+                 plain_share=0.0):
         self.rng = np.random.default_rng(seed)
         self.blind_share, self.halved_share = blind_share, halved_share
-        self.shrink_share = shrink_share
+        self.shrink_share, self.plain_share = shrink_share, plain_share
         self.pictures, weights = photos(folder, cache)
         found = find_fonts(fonts)
         if found and rendered and text_share:
@@ -62,6 +63,9 @@ class Sampler:
     def crop(self, patch):
         """HR and LR 8-bit planes of one crop with MARGIN around it."""
         rng = self.rng
+        if rng.random() < self.plain_share:
+            hr = plain(rng, (patch + 2 * MARGIN) * SCALE)
+            return hr, self.input(hr)
         picture = self.pictures[rng.choice(len(self.weights), p=self.weights)]
         side, limit = (patch + 2 * MARGIN) * SCALE, picture.shape[-1]
         taken = side

@@ -1,7 +1,7 @@
 """Degraded inputs: the two-order blind pipeline, and pictures enlarged before (the first half of 8x).
 
-Order and operations as in Real-ESRGAN (arXiv 2107.10833): blur, resize, noise, JPEG, twice, with
-milder ranges: a small network trained on the full ranges learns to smooth everything.
+Order and operations as in Real-ESRGAN (arXiv 2107.10833): blur, resize, noise, compression, twice,
+with milder ranges: a small network trained on the full ranges learns to smooth everything.
 """
 import io
 
@@ -62,6 +62,18 @@ def jpeg(planes, quality, subsampling):
     return np.asarray(Image.open(file)).transpose(2, 0, 1).astype(np.float32)
 
 
+def webp(planes, quality):
+    """[3, H, W] -> the same after a lossy WebP round trip, which is a key frame of VP8.
+
+    4:2:0, predicted blocks, transforms of 4x4, and the loop filter of video: soft edges and
+    smeared texture rather than JPEG's rims.
+    """
+    file = io.BytesIO()
+    Image.fromarray(to_bytes(planes).transpose(1, 2, 0)).save(file, "WEBP", quality=int(quality), method=0)
+    file.seek(0)
+    return np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1).astype(np.float32)
+
+
 def noisy(planes, rng, sigma):
     """Adds noise of about `sigma` (0..255 units), the same in all channels 2 times in 5.
 
@@ -81,7 +93,10 @@ def random_blur(planes, rng, low, high):
     return blur(planes, gaussian(rng.uniform(low, high), ratio, rng.uniform(0, np.pi)))
 
 
-def random_jpeg(planes, rng, low):
+def compressed(planes, rng, low, video=0.25):
+    """JPEG of at least quality `low`, or, in a share of `video`, a key frame of video."""
+    if rng.random() < video:
+        return webp(planes, rng.integers(low - 30, 91))
     return jpeg(planes, rng.integers(low, 96), 2 if rng.random() < 0.5 else 0)
 
 
@@ -97,14 +112,14 @@ def degrade(hr, rng):
     if rng.random() < 0.8:
         x = noisy(x, rng, rng.uniform(0.5, 11))
     if rng.random() < 0.8:
-        x = random_jpeg(x, rng, 50)
+        x = compressed(x, rng, 50)
     if rng.random() < 0.5:
         x = random_blur(x, rng, 0.2, 1.4)
     x = scaled(x, height, width, rng)
     if rng.random() < 0.6:
         x = noisy(x, rng, rng.uniform(0.3, 6))
     if rng.random() < 0.7:
-        x = random_jpeg(x, rng, 55)
+        x = compressed(x, rng, 55)
     return to_bytes(x)
 
 

@@ -100,16 +100,24 @@ class Detail(Trainer):
         x = self.schedule.step(start, z, 4, LAST, noise) * self.schedule.input_scale(LAST)
         return self.trained["denoiser"](x, self.expert["condition"](lr))
 
-    def refined(self, lr):
-        """Expert 1's latent, f32; the gradient ends at expert 4."""
+    def refined(self, lr, fidelity):
+        """What the sampler gives at `fidelity`, f32: expert 1's latent, and so much of expert 4's.
+
+        The gradient ends at expert 4.
+        """
         with torch.no_grad():
             z = self.predict(lr)
         with self.autocast():
             run = self.run_refine if self.trained.training else self.refine
-            return run(z, lr).float()
+            return torch.lerp(run(z, lr).float(), z, fidelity)
 
     def result(self, lr, up, residual):
-        return self.decoded(self.refined(lr), lr, up)
+        return self.decoded(self.refined(lr, self.o.fidelity), lr, up)
+
+    def drawn_fidelity(self):
+        """The default in 7 of 10 steps, else anything below it, so that what lies there is trained too."""
+        share = 1.0 if torch.rand(()) < 0.7 else float(torch.rand(()))
+        return share * self.o.fidelity
 
     def shrunk(self, y):
         """[B, 3, 4h, 4w] -> [B, 3, h - 4, w - 4]: the antialiased shrink without its border."""
@@ -134,7 +142,7 @@ class Detail(Trainer):
             total.backward()
             self.update()
             return {"l1 faithful": parts["l1"]}
-        y = self.decoded(self.refined(lr), lr, up)
+        y = self.decoded(self.refined(lr, self.drawn_fidelity()), lr, up)
         # The losses' gradients meet at the picture, where their strengths can be compared.
         picture = y.detach().requires_grad_(True)
         total, parts = self.judged(picture, hr, lr)

@@ -78,6 +78,24 @@ def draw_shapes(draw, rng, size):
                 draw.line(start + (int(start[0] + slope * 300), int(y + 300)), ink, width)
 
 
+def plain(rng, size):
+    """[3, size, size], 8 bit: one colour, or a gradient between the colours of four corners.
+
+    Any colour at all, saturated ones too: a network that saw photographs only gets their
+    mean slightly wrong.
+    """
+    corners = rng.integers(0, 256, (3, 2, 2)).astype(np.float32)
+    kind = rng.random()
+    if kind < 0.5:
+        corners[:] = corners[:, :1, :1]
+    elif kind < 0.8:
+        corners = corners.mean((1, 2), keepdims=True) + 0.2 * (corners - corners.mean((1, 2), keepdims=True))
+    share = np.linspace(0, 1, size, dtype=np.float32)
+    rows = corners[:, :1] * (1 - share[:, None]) + corners[:, 1:] * share[:, None]
+    left, right = rows[..., :1], rows[..., 1:]
+    return to_bytes(left * (1 - share) + right * share)
+
+
 def render(rng, fonts, photos=None, size=512):
     """One picture [3, size, size], 8 bit: drawn at twice the size, turned, then shrunk."""
     large = 2 * size

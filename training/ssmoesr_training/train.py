@@ -27,7 +27,8 @@ def parse(arguments=None):
     add = parser.add_argument
     add("--run", required=True, help="folder of this run")
     add("--stage", choices=("expert", "decoder", "detail"), default="expert")
-    add("--t", type=int, default=4, help="step of the expert, 4 = first")
+    add("--t", type=int, default=4,
+        help="step of the expert, 4 = first; 0: one network for all steps, for comparison")
     add("--init", help="run or model folder to start from")
     add("--expert", help="decoder and detail stage: run (or model folder) of expert 4")
     add("--decoder", help="detail stage: run (or model folder) of the decoder to go on with")
@@ -55,6 +56,7 @@ def parse(arguments=None):
     add("--text", type=float, default=0.1, help="share of rendered text")
     add("--blind", type=float, default=0.0, help="share of degraded inputs")
     add("--halved", type=float, default=0.0, help="share of inputs enlarged before, as in 8x")
+    add("--plain", type=float, default=0.0, help="share of plain colours and gradients")
     add("--ahead", type=int, default=0, help="processes that make batches beside the training")
     add("--ffl", type=float, default=10.0)
     add("--pd", type=float, default=0.0, help="weight of the perceptual distance")
@@ -65,6 +67,8 @@ def parse(arguments=None):
     add("--grid", type=float, default=0.0, help="detail stage: weight of the phase spread")
     add("--faithful", type=float, default=0.25,
         help="detail stage: share of the steps that train the decoder on expert 4's own latents")
+    add("--fidelity", type=float, default=0.0,
+        help="detail stage: the exported model's default, at which most steps are judged")
     add("--bf16", action="store_true", help="bfloat16 autocast")
     add("--compile", action="store_true", help="torch.compile, channels last")
     add("--threads", type=int, default=1)

@@ -64,7 +64,7 @@ class Trainer:
         cache = o.cache or os.path.join(o.run, "..", "photos.npy")
         self.sampler = data.Sampler(
             os.path.join(o.data, "train"), cache, o.seed, fonts=o.fonts,
-            text_share=o.text, blind_share=o.blind, halved_share=o.halved,
+            text_share=o.text, blind_share=o.blind, halved_share=o.halved, plain_share=o.plain,
         )
         self.batches = {}
         self.dev = data.choosing_set(os.path.join(o.data, "dev"))
@@ -102,7 +102,7 @@ class Trainer:
     def networks(self, latent, width):
         """Sets `trained` and gives `expert` its values; returns the tensors of the start."""
         o = self.o
-        self.trained, start = self.expert, read_start(o.init, o.t) if o.init else {}
+        self.trained, start = self.expert, read_start(o.init, o.t or self.schedule.steps) if o.init else {}
         if o.stage == "decoder":
             config = dict(DEFAULT["decoder"], aff=dict(DEFAULT["decoder"]["aff"], blocks=o.filters))
             self.trained = nn.ModuleDict({"decoder": Decoder(latent, config)})
@@ -152,8 +152,12 @@ class Trainer:
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.o.bf16)
 
     def predict(self, lr, residual=None):
-        """Expert's residual latent, f32; `residual` [B, 3, 4h, 4w] gives x_t for t < T."""
-        t, scale = self.o.t, self.schedule.input_scale(self.o.t)
+        """Expert's residual latent, f32; `residual` [B, 3, 4h, 4w] gives x_t for t < T.
+
+        Where `--t` is 0, one network is trained for all steps, and t is drawn anew each time.
+        """
+        t = self.o.t or int(torch.randint(1, self.schedule.steps + 1, ()))
+        scale = self.schedule.input_scale(t)
         shape = (lr.shape[0], len(self.transform.sigma)) + tuple(lr.shape[-2:])
         if residual is None or scale == 0.0:
             x = torch.zeros(shape, device=lr.device)

@@ -11,7 +11,7 @@ import torch
 
 from ssmoesr_training import (
     adversary, bundle, data, degrade, detail, export, losses, measure, methods, network, refit, tensors,
-    train, trainer,
+    text, train, trainer,
 )
 from ssmoesr_training.decoder import AFF, Decoder
 from ssmoesr_training.model import Model
@@ -246,6 +246,17 @@ class Training(unittest.TestCase):
             torch.testing.assert_close(value, first.average["condition." + name])
         self.steps(trainer.Trainer, self.options("d", f"--stage decoder --expert {place}"), 2)
 
+    def test_one_network_for_all_steps_sees_them_all(self):
+        run, _ = self.steps(trainer.Trainer, self.options("one", f"--t 0 --init {MODEL} --loss mse"), 2)
+        scales = []
+        scale = run.schedule.input_scale
+        run.schedule.input_scale = lambda t: scales.append(t) or scale(t)
+        hr, up, lr = run.batch(False)
+        with torch.no_grad():
+            for _ in range(40):
+                run.predict(lr, hr - up)
+        self.assertEqual(set(scales), {1, 2, 3, 4})
+
     def test_batches_made_ahead_are_those_asked_for(self):
         run = trainer.Trainer(self.options("ahead", "--ahead 1"))
         shapes = [[tuple(v.shape) for v in run.batch(late)] for late in (False, False, True)]
@@ -279,6 +290,15 @@ class Training(unittest.TestCase):
         again = detail.Detail(options)
         for name, value in run.adversary.state_dict().items():
             torch.testing.assert_close(again.adversary.state_dict()[name], value)
+        _, up, lr = run.batch(False)
+        with torch.no_grad():
+            regression = run.predict(lr)
+            torch.testing.assert_close(run.refined(lr, 1.0), regression)
+            self.assertGreater(float((run.refined(lr, 0.5) - regression).abs().max()), 0.0)
+        options.fidelity = 0.5
+        drawn = [run.drawn_fidelity() for _ in range(200)]
+        self.assertTrue(0.0 <= min(drawn) < 0.2 and max(drawn) == 0.5)
+        self.assertTrue(110 < drawn.count(0.5) < 170, drawn.count(0.5))
         options.faithful = 1.0
         self.assertEqual(list(self.steps(detail.Detail, options, 1)[1][0]), ["l1 faithful"])
         self.assertEqual({"gain_db", "energy", "pd_ratio"} - set(run.figures()), set())
@@ -403,6 +423,39 @@ class Picture(unittest.TestCase):
         for seed in range(8):
             lr = degrade.degrade(hr, np.random.default_rng(seed))
             self.assertEqual((lr.shape, lr.dtype), ((3, 24, 16), np.uint8))
+
+    def test_video_compression_is_a_codec(self):
+        hr = np.random.default_rng(0).integers(60, 200, (3, 8, 12)).astype(np.float32)
+        hr = np.kron(hr, np.ones((1, 8, 8), np.float32))
+        errors = []
+        for quality in (90, 50, 20):
+            made = degrade.webp(hr, quality)
+            self.assertEqual((made.shape, made.dtype), (hr.shape, np.float32))
+            np.testing.assert_allclose(made.mean((1, 2)), hr.mean((1, 2)), atol=4)
+            errors.append(np.abs(made - hr).mean())
+        self.assertEqual(errors, sorted(errors))
+        self.assertGreater(errors[0], 0.0)
+        rng = np.random.default_rng(1)
+        kinds = {name: [] for name in ("webp", "jpeg")}
+        with mock.patch.object(degrade, "webp", lambda x, q: kinds["webp"].append(q)), \
+                mock.patch.object(degrade, "jpeg", lambda x, q, s: kinds["jpeg"].append(q)):
+            for _ in range(400):
+                degrade.compressed(hr, rng, 50)
+        self.assertTrue(60 < len(kinds["webp"]) < 140, len(kinds["webp"]))
+        self.assertTrue(20 <= min(kinds["webp"]) and max(kinds["webp"]) <= 90)
+        self.assertTrue(50 <= min(kinds["jpeg"]) and max(kinds["jpeg"]) <= 95)
+
+    def test_plain_pictures_are_colours_and_gradients(self):
+        rng, flat, colours = np.random.default_rng(0), 0, []
+        for _ in range(40):
+            x = text.plain(rng, 64).astype(int)
+            self.assertEqual(x.shape, (3, 64, 64))
+            for axis in (1, 2):  # straight: second differences are roundings only
+                self.assertLessEqual(np.abs(np.diff(x, 2, axis)).max(), 2)
+            flat += int(np.ptp(x.reshape(3, -1), 1).max() == 0)
+            colours.append(x[:, 0, 0])
+        self.assertTrue(10 < flat < 30, flat)
+        self.assertTrue(np.min(colours) < 20 and np.max(colours) > 235)
 
     def test_halved_inputs_hold_half_the_detail(self):
         hr = np.random.default_rng(0).integers(0, 256, (3, 96, 64), dtype=np.uint8)
