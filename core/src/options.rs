@@ -241,7 +241,8 @@ impl Options {
 fn is_device(name: &str) -> bool {
     // A number as one writes it: no sign, nothing before it.
     let number = |n: &str| n.len() <= 3 && n.parse::<u16>().is_ok_and(|v| v.to_string() == n);
-    DEVICES.contains(&name) || name.strip_prefix("cuda:").is_some_and(number)
+    let twin = cfg!(feature = "twin") && name == "twin";
+    twin || DEVICES.contains(&name) || name.strip_prefix("cuda:").is_some_and(number)
 }
 
 fn check(name: &str, value: impl Display, good: bool) -> Result<()> {

@@ -56,6 +56,7 @@ Function functions[] = {
     {"filter_mask", filter_mask, false},
     {"spectrum_to_rows", spectrum_to_rows, false},
     {"fill", fill, false},
+    {"copy_words", copy_words, false},
     {"cut", cut, false},
     {"blend_across", blend_across, false},
     {"blend_down", blend_down, false},
@@ -63,6 +64,9 @@ Function functions[] = {
     {"step_field", step_field, false},
     {"enlarge", enlarge, false},
     {"ranges", ranges, true},
+    {"read_codes", read_codes, false},
+    {"colours", colours, false},
+    {"enlarge_codes", enlarge_codes, false},
     {"write_plane", write_plane, false},
 };
 

@@ -253,8 +253,10 @@ INLINE void mark(float *p, Index i) {
   const float one = 1.f;
   memcpy((void *)(p + i), &one, 4);
 }
-INLINE float times(float a, float b) { return a * b; }
-INLINE float plus(float a, float b) { return a + b; }
+// What is no number comes out as one pattern, as on the device: bits that are no numbers must not be calculated with.
+INLINE float result(float v) { return v != v ? as_float(0x7fffffff) : v; }
+INLINE float times(float a, float b) { return result(a * b); }
+INLINE float plus(float a, float b) { return result(a + b); }
 INLINE double times(double a, double b) { return a * b; }
 INLINE double plus(double a, double b) { return a + b; }
 

@@ -13,7 +13,7 @@ program=$(cargo test --locked -p ssmoesr-core --features cuda --lib --no-run --m
 # What finds faults in the kernels of file $1.
 tests_of() {
     case $1 in
-    field | write) echo exec::cuda::tests::maps::every_operation ;;
+    field | read | write) echo exec::cuda::tests::maps::every_operation exec::cuda::tests::maps::words_of_any_bits ;;
     *) echo exec::tests:: exec::cuda::tests::kernels:: --skip agree_in_every --skip agrees_whatever ;;
     esac
 }
@@ -156,6 +156,30 @@ field@down ? plus(tap, one) : one@plus(tap, one) + one
 field@left + p.n[4] < p.n[0] ? left + p.n[4] : p.n[0]@left + p.n[4]
 field@unit(load(p.in[0], plane@(load(p.in[0], plane
 field@least = -block_max(-least, memory)@least = block_max(least, memory)
+field@store_word(p.out, at, as_bits(load(p.in[0], at)))@store(p.out, at, times(1.f, load(p.in[0], at)))
+read@x * p.n[4] + (p.n[5]@x * p.n[4] + 1 + (p.n[5]
+read@>> 4 * c & 15@& 15
+read@y * p.n[3] + code / in_word@y * p.n[3] + code
+read@p.n[6] == 1 ? 0xff : 0xffff@0xffff
+read@0xffff)) >> p.n[7]@0xffff))
+read@plus(v, -p.f[0]) / p.f[1]@v / p.f[1]
+read@Taps{i - 1, -0.0625f@Taps{i, -0.0625f
+read@Taps{i - 2, -0.0234375f@Taps{i - 1, -0.0234375f
+read@0.2265625f, -0.0234375f}@0.2265625f, -0.0703125f}
+read@p.n[9] == 1, x)@p.n[9] != 0, x)
+read@p.n[9] != 2, y)@p.n[9] == 1, y)
+read@return i < 0 ? 0 : i < n ? i : n - 1;@return i < 0 ? 0 : i;
+read@times(p.f[1], u)), times(p.f[2], v)@times(p.f[2], u)), times(p.f[1], v)
+read@times(p.f[3], u)@times(p.f[3], v)
+read@floorf(fminf(v, 255.f))@fminf(v, 255.f)
+read@floorf(fminf(v, 255.f))@floorf(v)
+read@2 * n - 1 - i@2 * n - 2 - i
+read@i %= 2 * n;@
+read@rintf(fminf@floorf(fminf
+read@near_code(tap)@tap
+read@within(x, p.n[4] * factor)@x
+read@full_y % factor@full_x % factor
+read@c * p.n[7] + row@row
 write@code >= p.n[2]@code > p.n[2]
 write@plus(v, 0.5f)@v
 write@<< p.n[13] <<@<<

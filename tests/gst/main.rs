@@ -10,6 +10,7 @@
     reason = "a test that cannot go on shall stop, and measured times are shown"
 )]
 
+mod ahead;
 mod bicubic;
 mod errors;
 mod files;

@@ -1,7 +1,8 @@
 //! The loop over steps and tiles of a picture that stays on a device.
 
 use super::cache::FrameCache;
-use super::layout::{Layout, Scene, ranges_of};
+use super::given::Opacity;
+use super::layout::{Layout, Scene, input_rows, ranges_of};
 use super::picture::{MAX_BATCH, START_STEP};
 use super::plans::{Part, Plans};
 use super::progress::Counter;
@@ -9,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::exec::maps::{From, Gives, Home, Map, MapOp, Maps, Room, StepBy, Table};
 use crate::graph::{Graph, Value};
 use crate::model::{self, Base};
-use crate::pixels::codes::constant;
 use crate::pixels::convert::CONTEXT;
 use crate::tiles::{Rect, Tile, TileGrid};
 use std::mem::swap;
@@ -157,13 +157,14 @@ impl<'a> On<'a> {
         counter: &mut Counter<'_, '_>,
     ) -> Result<()> {
         let job = self.scene.job;
-        let guide = job.guide.map(|g| self.map(self.layout.guide, (3, g.height(), g.width())));
+        let (guide_h, guide_w) = self.scene.way.guide();
+        let guide = self.map(self.layout.guide, (3, guide_h, guide_w));
         let feed = |name: &str, rect: Rect| match name {
             "z" => Some(From::Window(self.field(x), (rect.y, rect.x), 1.0)),
             "lr" => Some(From::Window(self.condition(), (rect.y, rect.x), 1.0)),
-            "lr_up" => {
+            "lr_up" if self.scene.way.guided() => {
                 let large = rect.scale(model::FACTOR);
-                guide.map(|g| From::Window(g, (large.y, large.x), 1.0))
+                Some(From::Window(guide, (large.y, large.x), 1.0))
             }
             _ => None,
         };
@@ -175,7 +176,8 @@ impl<'a> On<'a> {
             grid: job.fine,
             weights: [self.layout.weights[2], self.layout.weights[3]],
         };
-        let mut state = Bands { number: 0, before: 0, ranges: self.layout.back + self.layout.ranges };
+        let ranges = [self.layout.ranges, self.layout.ranges_in].map(|at| self.layout.back + at);
+        let mut state = Bands { number: 0, before: 0, ranges };
         self.over_tiles(maps, plans, &pass, &feed, kept, counter, &mut |maps, rows, first, count| {
             let height = self.scene.size.1;
             let end = (first + count).min(height);
@@ -210,9 +212,11 @@ impl<'a> On<'a> {
         }
         let own = band.rows(context, count);
         let decoded = Map { height: count, width, ..rows };
+        let (fine_h, fine_w) = scene.way.fine();
+        let fine = self.map(layout.fine, (3, fine_h, fine_w));
         match base {
             Base::Bicubic => maps.apply(&MapOp::Enlarge {
-                from: self.map(layout.fine, (3, scene.fine.height(), scene.fine.width())),
+                from: fine,
                 factor: model::FACTOR,
                 weights: self.table(layout.cubic, 5 * model::FACTOR),
                 first,
@@ -223,28 +227,31 @@ impl<'a> On<'a> {
             Base::Nothing => maps.apply(&copy(decoded, own))?,
         }
         let columns = scene.job.grid.counts().1;
-        let ranges = columns * ranges_of(count);
-        maps.apply(&MapOp::Ranges {
-            map: own,
-            columns: self.table(layout.columns, columns),
-            factor: model::FACTOR,
-            width: scene.job.fine.tile_shape().1,
-            to: self.table(state.ranges, ranges),
-        })?;
-        state.ranges += ranges;
+        let input = input_rows((first, end));
+        let shown = fine.rows(input.start, input.len());
+        let [tile, wide] = [scene.job.grid, scene.job.fine].map(|grid| grid.tile_shape().1);
+        for (place, (map, factor, width)) in
+            state.ranges.iter_mut().zip([(own, model::FACTOR, wide), (shown, 1, tile)])
+        {
+            let len = columns * ranges_of(map.height);
+            let (columns, to) = (self.table(layout.columns, columns), self.table(*place, len));
+            maps.apply(&MapOp::Ranges { map, columns, factor, width, to })?;
+            *place += len;
+        }
         (state.before, state.number) = (context + count, state.number + 1);
         if scene.whole {
             let picture = self.map(layout.back + layout.picture, (3, height, width));
             return maps.apply(&copy(own, picture.rows(first, count)));
         }
         let opacity = self.map(layout.opacity, (1, count, width));
-        if let Some((small, factor)) = scene.alpha {
-            maps.apply(&match constant(small) {
-                Some(value) => MapOp::Fill { to: opacity, value },
-                None => MapOp::Enlarge {
-                    from: self.map(layout.alpha, (1, small.height(), small.width())),
+        if let Some(alpha) = scene.alpha {
+            let factor = scene.way.scale;
+            maps.apply(&match alpha {
+                Opacity::Constant(value) => MapOp::Fill { to: opacity, value },
+                Opacity::Varies => MapOp::Enlarge {
+                    from: self.map(layout.alpha, (1, scene.way.height, scene.way.width)),
                     factor,
-                    weights: self.table(layout.cubic_alpha, 5 * factor),
+                    weights: self.table(layout.cubic_scale, 5 * factor),
                     first,
                     add: None,
                     unit: true,
@@ -384,11 +391,11 @@ struct Sums {
     next: usize,
 }
 
-/// Bands so far: how many, rows of the last one, and where the next one's ranges go.
+/// Bands so far: how many, rows of the last one, and where the next one's ranges go, those of the result and of the input.
 struct Bands {
     number: usize,
     before: usize,
-    ranges: usize,
+    ranges: [usize; 2],
 }
 
 fn copy<'a>(from: Map<'a>, to: Map<'a>) -> MapOp<'a> {

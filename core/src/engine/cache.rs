@@ -4,13 +4,12 @@
 //! of a later step, and of the decoder, also reads the field, so it changes where a tile changed before that counts
 //! inside of it. Everything else comes out as it did, bit for bit, and is taken from here.
 
-use super::regions::same;
+use super::seen::{Before, Seen};
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::maps::Room;
 use crate::pixels::canvas::Canvas;
 use crate::tiles::TileGrid;
-use std::mem::swap;
 use std::sync::Arc;
 
 /// Bytes that a stream may keep. Above, every frame is computed as a whole.
@@ -40,12 +39,12 @@ impl Kept {
 /// What a stream keeps of its last frame.
 #[derive(Default)]
 pub(super) struct FrameCache {
-    /// What the kept results follow from besides the condition, and whether a device holds them; nothing while a frame is being
-    /// computed.
-    of: Option<(Arc<TileGrid>, Arc<Settings>, bool)>,
+    /// What the kept results follow from besides the frame; nothing while one is being computed.
+    of: Option<(Arc<TileGrid>, Arc<Settings>)>,
     /// Where a device holds them, and for how many values that is.
     room: Option<(Room, usize)>,
-    condition: Canvas,
+    /// The frame. In which form it is here also says whether a device holds the results.
+    before: Before,
     /// By step and tile.
     pub(super) steps: Vec<Vec<Kept>>,
     pub(super) decoded: Vec<Kept>,
@@ -62,17 +61,10 @@ impl FrameCache {
         values.is_some_and(|n| n <= CACHE_BYTES / size_of::<f32>())
     }
 
-    /// Finds out which results a frame with this condition has in common with the last one.
-    /// `on_device` says where its own results will lie.
-    pub(super) fn begin(
-        &mut self,
-        grid: &Arc<TileGrid>,
-        settings: &Settings,
-        condition: &Canvas,
-        on_device: bool,
-    ) {
+    /// Finds out which results a frame has in common with the last one.
+    pub(super) fn begin(&mut self, grid: &Arc<TileGrid>, settings: &Settings, seen: &Seen<'_, &Canvas>) {
         let of = self.of.take();
-        let known = of.is_some_and(|(g, s, there)| *g == **grid && *s == *settings && there == on_device);
+        let known = of.is_some_and(|(g, s)| *g == **grid && *s == *settings) && self.before.is_like(seen);
         let (steps, tiles) = (settings.steps.len(), grid.len());
         self.steps.resize_with(steps, Vec::new);
         for kept in self.steps.iter_mut().chain([&mut self.decoded]) {
@@ -83,9 +75,9 @@ impl FrameCache {
             return;
         }
         let of = |i: usize| grid.tile(i).unwrap_or_default();
-        // Of the first step: by the condition alone.
+        // Of the first step: by the frame alone.
         for (i, kept) in self.steps.iter_mut().flat_map(|s| s.iter_mut().enumerate()) {
-            kept.valid = same(condition, &self.condition, of(i).rect);
+            kept.valid = self.before.has(seen, of(i).rect);
         }
         for (i, kept) in self.decoded.iter_mut().enumerate() {
             kept.valid = self.steps.first().and_then(|s| s.get(i)).is_some_and(|k| k.valid);
@@ -106,18 +98,20 @@ impl FrameCache {
         }
     }
 
-    /// The frame is done: what is kept is of it. The canvas gets an old one in exchange.
+    /// The frame is done: what is kept is of it. A canvas gets an old one in exchange.
     pub(super) fn finish(
         &mut self,
         grid: &Arc<TileGrid>,
         settings: &Arc<Settings>,
-        condition: &mut Canvas,
-        on_device: bool,
+        seen: Seen<'_, &mut Canvas>,
     ) {
         let all = self.steps.iter().chain([&self.decoded]).flatten();
         self.reused += all.filter(|k| k.valid).count() as u64;
-        swap(&mut self.condition, condition);
-        self.of = Some((Arc::clone(grid), Arc::clone(settings), on_device));
+        // A frame that is not remembered is like no other.
+        if let Err(e) = self.before.keep(seen) {
+            log::debug!("{e}; the next one is computed as a whole");
+        }
+        self.of = Some((Arc::clone(grid), Arc::clone(settings)));
     }
 
     /// The device's room for `len` values: the one that holds those of the last frame, or a new one by `make`, of which nothing is valid.

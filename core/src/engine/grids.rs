@@ -166,27 +166,26 @@ impl Upscaler {
         Ok(grid)
     }
 
-    /// The device with room for a picture, where it can hold one and has the memory; else its tiles come and go one by one.
+    /// The device's maps, where it has such and tiles belong to one picture.
     ///
     /// # Errors
     /// `Device` where the device fails.
-    pub(super) fn resident(
-        &self,
-        plans: &mut Plans,
-        scene: &Scene<'_>,
-        settings: &Settings,
-    ) -> Result<Option<Resident>> {
+    pub(super) fn resident(&self, plans: &mut Plans, settings: &Settings) -> Result<Option<Resident>> {
         if settings.independent {
             return Ok(None);
         }
+        match plans.resident.take() {
+            Some(resident) => Ok(Some(resident)),
+            None => plans.maps().map(|maps| Ok(Resident::new(maps?))).transpose(),
+        }
+    }
+
+    /// Whether the device has the memory for a picture; else its tiles come and go one by one.
+    ///
+    /// # Errors
+    /// `Device` where the device fails.
+    pub(super) fn has_room(&self, resident: &mut Resident, scene: &Scene<'_>) -> Result<bool> {
         let executor = self.executor();
-        let mut resident = match plans.resident.take() {
-            Some(resident) => resident,
-            None => match plans.maps() {
-                Some(maps) => Resident::new(maps?),
-                None => return Ok(None),
-            },
-        };
         let layout = Layout::of(scene);
         if layout.len > resident.held() {
             let values = (layout.len - resident.held()) + layout.sent + layout.back_len;
@@ -197,14 +196,14 @@ impl Upscaler {
             };
             let need = bytes.saturating_add(tile.saturating_sub(executor.held()));
             if executor.free().is_some_and(|free| need > free) {
-                return Ok(None);
+                return Ok(false);
             }
         }
         match resident.room(layout.len) {
-            Ok(_) => Ok(Some(resident)),
+            Ok(_) => Ok(true),
             Err(e) if e.kind() == ErrorKind::Limit => {
                 log::debug!("{e}; tiles come and go one by one");
-                Ok(None)
+                Ok(false)
             }
             Err(e) => Err(e),
         }

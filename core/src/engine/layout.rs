@@ -1,10 +1,11 @@
 //! Where everything of a picture lies in the one room that it has on a device.
 
+use super::given::{Given, Opacity, PlaneIn};
 use super::picture::Job;
+use super::samples::Way;
 use crate::error::Result;
 use crate::exec::maps::{Home, Map, PIECE, PlaneBy, Room, Sample, Table};
 use crate::model;
-use crate::pixels::canvas::Canvas;
 use crate::pixels::codes::{Kind, PlaneCodes, codes, siting_number, yuv_numbers};
 use crate::pixels::convert::CONTEXT;
 use crate::pixels::resample::bicubic_weights;
@@ -15,10 +16,9 @@ use crate::tiles::TileGrid;
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) job: &'a Job<'a>,
-    /// The input at the latent grid, unpadded.
-    pub(super) fine: &'a Canvas,
-    /// Alpha of the input and how many times larger it becomes.
-    pub(super) alpha: Option<(&'a Canvas, usize)>,
+    pub(super) way: Way,
+    pub(super) given: Given<'a>,
+    pub(super) alpha: Option<Opacity>,
     /// Whether colours are matched over the whole picture afterwards: it comes back as it is, and not as a frame.
     pub(super) whole: bool,
     pub(super) format: PixelFormat,
@@ -42,14 +42,15 @@ pub(super) struct PlaneOut {
 /// Places of values in the room, in its order.
 #[derive(Default)]
 pub(super) struct Layout {
-    // What is sent.
-    pub(super) fine: usize,
+    // What is sent, or made of that: the input, and its alpha where that varies.
+    pub(super) lr: usize,
     pub(super) alpha: usize,
-    pub(super) guide: usize,
-    pub(super) condition: usize,
-    /// Weights of the enlargement by the model's factor, and of alpha's.
+    // What is sent.
+    pub(super) planes_in: Vec<PlaneIn>,
+    /// Weights of enlargements: by the model's factor, to the latent grid, and to the size of the result.
     pub(super) cubic: usize,
-    pub(super) cubic_alpha: usize,
+    pub(super) cubic_zoom: usize,
+    pub(super) cubic_scale: usize,
     /// Weights of rows and columns of tiles, and of those of the result.
     pub(super) weights: [usize; 4],
     /// First columns of tiles.
@@ -58,6 +59,14 @@ pub(super) struct Layout {
     /// Values that are sent.
     pub(super) sent: usize,
     // What is made.
+    pub(super) luma: usize,
+    pub(super) chroma: usize,
+    /// Height and width of chroma.
+    pub(super) chroma_size: (usize, usize),
+    /// The input at the latent grid, padded and as shown, and at the size of the result where a decoder reads that.
+    pub(super) fine: usize,
+    pub(super) condition: usize,
+    pub(super) guide: usize,
     pub(super) fields: [usize; 2],
     pub(super) first: usize,
     /// Rows of tiles that are open, as long as the larger of both kinds, and sums of them downwards.
@@ -67,7 +76,9 @@ pub(super) struct Layout {
     pub(super) opacity: usize,
     // What comes back: marks, ranges, and the frame.
     pub(super) back: usize,
+    /// Of the result and, behind them, of the input.
     pub(super) ranges: usize,
+    pub(super) ranges_in: usize,
     pub(super) planes: Vec<PlaneOut>,
     pub(super) picture: usize,
     pub(super) back_len: usize,
@@ -101,16 +112,40 @@ impl Layout {
         let (width, height) = scene.size;
         let f = model::FACTOR;
         let latent = job.latent_channels;
-        l.fine = l.take(scene.fine.data().len());
-        l.alpha = l.take(scene.alpha.map_or(0, |(a, _)| a.data().len()));
-        l.guide = l.take(job.guide.map_or(0, |g| g.data().len()));
-        l.condition = l.take(job.condition.data().len());
+        let way = &scene.way;
+        let pixels = way.width * way.height;
+        let alpha = if scene.alpha == Some(Opacity::Varies) { pixels } else { 0 };
+        match scene.given {
+            Given::Samples(..) => (l.lr, l.alpha) = (l.take(3 * pixels), l.take(alpha)),
+            Given::Frame(frame) => {
+                for (number, codes) in codes(frame.format()).into_iter().enumerate() {
+                    let (width, rows) = frame.format().plane_size(number, frame.width(), frame.height());
+                    let words = (width * codes.samples * codes.bytes).div_ceil(size_of::<f32>());
+                    let at = l.take(words * rows);
+                    l.planes_in.push(PlaneIn { codes, at, words, rows });
+                    l.chroma_size = (rows, width);
+                }
+            }
+        }
         l.cubic = l.take(5 * f);
-        l.cubic_alpha = l.take(scene.alpha.map_or(0, |(_, scale)| 5 * scale));
+        l.cubic_zoom = l.take(5 * way.zoom);
+        l.cubic_scale = l.take(5 * way.scale);
         l.weights = [rows * th, columns * tw, rows * th * f, columns * tw * f].map(|n| l.take(n));
         l.columns = l.take(columns);
         l.yuv = l.take(8);
         l.sent = l.len;
+        if let Given::Frame(frame) = scene.given {
+            (l.lr, l.alpha) = (l.take(3 * pixels), l.take(alpha));
+            if frame.format().is_yuv() {
+                l.luma = l.take(pixels);
+                l.chroma = l.take(2 * l.chroma_size.0 * l.chroma_size.1);
+            }
+        }
+        let (fine_h, fine_w) = way.fine();
+        l.fine = if way.zoom > 1 { l.take(3 * fine_h * fine_w) } else { l.lr };
+        l.condition = l.take(3 * h * w);
+        let (guide_h, guide_w) = way.guide();
+        l.guide = l.take(if way.guided() { 3 * guide_h * guide_w } else { 0 });
         l.fields = [0; 2].map(|_| l.take(latent * h * w));
         let keeps_first = job.steps.len() > 1 && job.fidelity > 0.0;
         l.first = l.take(if keeps_first { latent * h * w } else { 0 });
@@ -127,8 +162,13 @@ impl Layout {
         l.back = l.len;
         l.take_close((job.steps.len() + 1) * job.grid.len());
         l.ranges = l.len - l.back;
-        for (first, end) in bands(job.fine, height) {
+        let bands = bands(job.fine, height);
+        for (first, end) in &bands {
             l.take_close(columns * ranges_of(end - first));
+        }
+        l.ranges_in = l.len - l.back;
+        for band in &bands {
+            l.take_close(columns * ranges_of(input_rows(*band).len()));
         }
         if scene.whole {
             l.picture = l.len - l.back;
@@ -154,20 +194,35 @@ impl Layout {
     pub(super) fn write(&self, scene: &Scene<'_>, out: &mut [f32]) -> Result<()> {
         let job = scene.job;
         out.fill(0.0);
+        if let Given::Frame(frame) = scene.given {
+            for (number, plane) in self.planes_in.iter().enumerate() {
+                let all = out.get_mut(plane.at..).unwrap_or_default();
+                for (y, words) in all.chunks_exact_mut(plane.words.max(1)).take(plane.rows).enumerate() {
+                    let (whole, rest) = frame.row(number, y).as_chunks::<{ size_of::<f32>() }>();
+                    words.iter_mut().zip(whole).for_each(|(w, bytes)| *w = f32::from_ne_bytes(*bytes));
+                    if let Some(word) = words.get_mut(whole.len()) {
+                        let mut last = [0; size_of::<f32>()];
+                        last.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+                        *word = f32::from_ne_bytes(last);
+                    }
+                }
+            }
+        }
         let mut put = |at: usize, values: &[f32]| {
             if let Some(to) = out.get_mut(at..at + values.len()) {
                 to.copy_from_slice(values);
             }
         };
-        put(self.fine, scene.fine.data());
-        put(self.condition, job.condition.data());
-        put(self.cubic, &bicubic_weights(model::FACTOR)?);
-        if let Some((alpha, scale)) = scene.alpha {
-            put(self.alpha, alpha.data());
-            put(self.cubic_alpha, &bicubic_weights(scale)?);
+        if let Given::Samples(lr, alpha) = scene.given {
+            put(self.lr, lr.data());
+            if scene.alpha == Some(Opacity::Varies) {
+                put(self.alpha, alpha.data());
+            }
         }
-        if let Some(guide) = job.guide {
-            put(self.guide, guide.data());
+        put(self.cubic, &bicubic_weights(model::FACTOR)?);
+        put(self.cubic_scale, &bicubic_weights(scene.way.scale)?);
+        if scene.way.zoom > 1 {
+            put(self.cubic_zoom, &bicubic_weights(scene.way.zoom)?);
         }
         for (grid, at) in [(job.grid, &self.weights[..2]), (job.fine, &self.weights[2..])] {
             let ((th, tw), (rows, columns)) = (grid.tile_shape(), grid.counts());
@@ -231,6 +286,11 @@ impl Layout {
 /// Values that the ranges of `rows` rows take for a column of tiles.
 pub(super) fn ranges_of(rows: usize) -> usize {
     3 * 2 * rows.div_ceil(PIECE)
+}
+
+/// Rows of the input at the latent grid of which these of the result are made.
+pub(super) fn input_rows((first, end): (usize, usize)) -> std::ops::Range<usize> {
+    first / model::FACTOR..end.div_ceil(model::FACTOR)
 }
 
 /// Rows of the result, `height` high, that become ready with each row of tiles of its grid.

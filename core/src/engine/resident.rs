@@ -3,15 +3,15 @@
 
 use super::aboard::{KeptRoom, On};
 use super::cache::FrameCache;
-use super::layout::{Layout, PlaneOut, Scene, bands, ranges_of};
-use super::paint::{ALIVE, DEAD, lifeless};
+use super::finish::{ALIVE, DEAD, lifeless};
+use super::layout::{Layout, PlaneOut, Scene, bands, input_rows, ranges_of};
 use super::picture::not_finite;
 use super::plans::{Part, Plans};
 use super::progress::Counter;
 use crate::error::{Error, Result};
 use crate::exec::maps::{MapOp, Maps, PIECE, Room, Table, Ticket};
 use crate::model::{self, Base};
-use crate::pixels::canvas::{Canvas, unit};
+use crate::pixels::canvas::Canvas;
 use crate::pixels::{ColorInfo, FrameMut, PixelFormat};
 use crate::tiles::TileGrid;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,9 +45,8 @@ pub(super) struct Pending {
     grid: TileGrid,
     steps: usize,
     bands: Vec<(usize, usize)>,
-    /// Whether the input has something to show, by band and column of tiles.
-    alive: Vec<bool>,
-    ranges: usize,
+    /// Ranges of the result and of the input.
+    ranges: [usize; 2],
     planes: Vec<PlaneOut>,
     /// Where the picture is, where it comes as such.
     picture: Option<usize>,
@@ -126,12 +125,12 @@ impl Resident {
         let on = On { layout: &layout, room: &room, scene, kept_room: kept_room.as_ref() };
         let maps = self.maps.as_mut();
         maps.send(&room, layout.sent, &mut |out| layout.write(scene, out))?;
+        layout.read(maps, &room, scene)?;
         let marks = (job.steps.len() + 1) * tiles;
         maps.apply(&MapOp::Fill { to: Layout::map(&room, layout.back, (1, 1, marks)), value: 0.0 })?;
         let x = on.sample(maps, plans, kept.as_deref_mut(), counter)?;
         on.decode(maps, plans, x, base, kept, counter)?;
         let ticket = maps.fetch(Table { room: &room, at: layout.back, len: layout.back_len })?;
-        let bands = bands(job.fine, scene.size.1);
         let wanted = Arc::new(());
         self.begun.push((ticket, Arc::downgrade(&wanted)));
         Ok(Pending {
@@ -143,9 +142,8 @@ impl Resident {
             size: scene.size,
             grid: job.grid.clone(),
             steps: job.steps.len(),
-            alive: bands.iter().flat_map(|band| alive(job.grid, scene.fine, *band)).collect(),
-            bands,
-            ranges: layout.ranges,
+            bands: bands(job.fine, scene.size.1),
+            ranges: [layout.ranges, layout.ranges_in],
             planes: layout.planes,
             picture: scene.whole.then_some(layout.picture),
         })
@@ -190,39 +188,33 @@ impl Pending {
             let tile = self.grid.tile(at % tiles).unwrap_or_default();
             return Err(not_finite(&self.grid, &tile, part));
         }
-        let (mut at, columns) = (self.ranges, self.grid.counts().1);
-        for (band, &(first, end)) in self.bands.iter().enumerate() {
-            let one = ranges_of(end - first);
+        let columns = self.grid.counts().1;
+        let [mut result, mut input] = self.ranges;
+        for &band in &self.bands {
+            let rows = [band.1 - band.0, input_rows(band).len()];
             for column in 0..columns {
-                let ranges = values.get(at + column * one..at + (column + 1) * one).unwrap_or_default();
-                let dead = ranges.chunks_exact(2 * (end - first).div_ceil(PIECE)).all(|plane| {
-                    let least = plane.iter().step_by(2).fold(f32::INFINITY, |m, v| m.min(*v));
-                    let most = plane.iter().skip(1).step_by(2).fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-                    most - least < DEAD
-                });
-                if dead && self.alive.get(band * columns + column).is_some_and(|alive| *alive) {
-                    return Err(lifeless(&self.grid, first, column));
+                let most = |at: usize, rows: usize| {
+                    let one = ranges_of(rows);
+                    let all = values.get(at + column * one..at + (column + 1) * one).unwrap_or_default();
+                    widest(all, rows)
+                };
+                if most(result, rows[0]) < DEAD && most(input, rows[1]) > ALIVE {
+                    return Err(lifeless(&self.grid, band.0, column));
                 }
             }
-            at += columns * one;
+            (result, input) = (result + columns * ranges_of(rows[0]), input + columns * ranges_of(rows[1]));
         }
         Ok(())
     }
 }
 
-/// Whether the input has something to show where each column of tiles crosses these rows of the result.
-fn alive(grid: &TileGrid, fine: &Canvas, (first, end): (usize, usize)) -> Vec<bool> {
-    let f = model::FACTOR;
-    let column = |column: usize| {
-        let rect = grid.tile(column).unwrap_or_default().rect;
-        let xs = rect.x.min(fine.width())..(rect.x + rect.w).min(fine.width());
-        (0..3).any(|c| {
-            let rows = (first / f..end.div_ceil(f).min(fine.height())).map(|y| fine.row(c, y));
-            let values = rows.flat_map(|row| row.get(xs.clone()).unwrap_or_default()).map(|v| unit(*v));
-            let (least, most) =
-                values.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, m), v| (l.min(v), m.max(v)));
-            most - least > ALIVE
-        })
+/// The widest range of a plane, of those of its pieces of `rows` rows.
+fn widest(ranges: &[f32], rows: usize) -> f32 {
+    let plane = |plane: &[f32]| {
+        let least = plane.iter().step_by(2).fold(f32::INFINITY, |m, v| m.min(*v));
+        let most = plane.iter().skip(1).step_by(2).fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+        most - least
     };
-    (0..grid.counts().1).map(column).collect()
+    let planes = ranges.chunks_exact((2 * rows.div_ceil(PIECE)).max(1));
+    planes.map(plane).fold(f32::NEG_INFINITY, f32::max)
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cuda")]
 mod gpu;
+mod reading;
 mod resident;
 mod stream;
 mod tiles;

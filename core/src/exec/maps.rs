@@ -137,6 +137,35 @@ pub struct PlaneBy<'a> {
     pub height: usize,
 }
 
+/// How codes of a frame become numbers: rows of words of 32 bits, codes from the lowest bits on.
+#[derive(Clone, Copy)]
+pub struct CodesBy<'a> {
+    /// As many words as the map has rows of them.
+    pub from: Table<'a>,
+    /// Words of a row.
+    pub words: usize,
+    /// Codes of a position, and which of them each plane of the map is.
+    pub samples: usize,
+    pub places: [usize; 3],
+    /// Bytes of a code, 1, 2 or 4 (f32), and unused bits below it.
+    pub bytes: usize,
+    pub shift: usize,
+    /// A number is (code - offset) / scale.
+    pub offset: f32,
+    pub scale: f32,
+}
+
+/// How luma and chroma become colours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ColoursBy {
+    /// Whether chroma has half the columns and rows.
+    pub halved: (bool, bool),
+    /// Siting of halved chroma: 0 left, 1 centre, 2 top left.
+    pub siting: usize,
+    /// Red of V, green of U, green of V, blue of U.
+    pub shares: [f32; 4],
+}
+
 /// One thing done with maps. Sums and products are rounded one by one, in the order in which the text has them.
 #[derive(Clone, Copy)]
 pub enum MapOp<'a> {
@@ -160,6 +189,13 @@ pub enum MapOp<'a> {
         unit: bool,
         to: Map<'a>,
     },
+    /// Numbers of a frame's codes.
+    Codes { by: CodesBy<'a>, to: Map<'a> },
+    /// `luma` plus shares of `chroma` `[2, h, w]`, which goes up by a cubic where it is halved.
+    Colours { by: ColoursBy, luma: Map<'a>, chroma: Map<'a>, to: Map<'a> },
+    /// `from`, as codes of 8 bits, enlarged `factor` times by `weights` `[5, factor]`, down and then across, mirrored at the edges, to codes again after
+    /// either. Beyond the right and lower edge of that its last value is repeated.
+    EnlargeCodes { from: Map<'a>, factor: usize, weights: Table<'a>, to: Map<'a> },
     /// Sets the mark, a value that is 0 before, to 1 where a value of the map is not finite.
     Finite { map: Map<'a>, mark: Table<'a> },
     /// Least and largest value in `[0, 1]` of each column of tiles (`width` columns from `factor` times each of `columns` on), plane and

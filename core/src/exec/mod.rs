@@ -15,7 +15,7 @@ mod cuda;
 pub mod maps;
 #[cfg(test)]
 mod naive;
-#[cfg(test)]
+#[cfg(any(test, feature = "twin"))]
 pub(crate) mod naive_maps;
 #[cfg(test)]
 mod tests;
@@ -131,6 +131,8 @@ const NAMES: &[&str] = &[
     "cuda:N",
     #[cfg(feature = "reference")]
     "reference",
+    #[cfg(feature = "twin")]
+    "twin",
 ];
 
 /// Name and description of each executor in this build; looks for GPUs.

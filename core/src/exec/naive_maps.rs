@@ -1,7 +1,9 @@
 //! Maps in the machine's memory, done at once: the twin that devices with maps of their own are held against, and the engine with it.
+#![allow(clippy::unwrap_used, reason = "part of tests alone: one that cannot go on shall stop")]
 
 use super::maps::{
-    From, Gives, Home, Map, MapOp, Maps, PIECE, PlaneBy, Room, Sample, Table, Ticket, foreign,
+    CodesBy, ColoursBy, From, Gives, Home, Map, MapOp, Maps, PIECE, PlaneBy, Room, Sample, Table, Ticket,
+    foreign,
 };
 use super::{Executor, Prepared, Weights};
 use crate::error::{Error, Result};
@@ -35,7 +37,7 @@ pub(crate) struct WithMaps {
 
 impl Executor for WithMaps {
     fn name(&self) -> &'static str {
-        "maps"
+        "twin"
     }
 
     fn load(&self, graph: &Graph, source: &dyn WeightSource) -> Result<Weights> {
@@ -114,6 +116,56 @@ impl NaiveMaps {
             }
         }
         Ok(())
+    }
+
+    fn codes(&self, by: &CodesBy<'_>, to: &Map<'_>) -> Result<()> {
+        let words = self.table(&by.from)?;
+        self.write(to, &|c, y, x| {
+            let at = (x * by.samples + by.places[c]) * by.bytes;
+            let word = words[y * by.words + at / 4].to_bits() >> (8 * (at % 4));
+            let code = match by.bytes {
+                1 => ((word & 0xff) >> by.shift) as f32,
+                2 => ((word & 0xffff) >> by.shift) as f32,
+                _ => f32::from_bits(word),
+            };
+            (code - by.offset) / by.scale
+        })
+    }
+
+    fn colours(&self, by: &ColoursBy, luma: &Map<'_>, chroma: &Map<'_>, to: &Map<'_>) -> Result<()> {
+        let (luma, halves) = (self.read(luma)?, self.read(chroma)?);
+        // First sample and weights of a cubic that makes sample `i` of a halved side.
+        let taps = |centred: bool, i: usize| -> (isize, [f32; 4]) {
+            let half = (i / 2) as isize;
+            let of = |weights: [i16; 4]| weights.map(|w| f32::from(w) / 128.0);
+            match (centred, i % 2) {
+                (false, 0) => (half - 1, of([0, 128, 0, 0])),
+                (false, _) => (half - 1, of([-8, 72, 72, -8])),
+                (true, 0) => (half - 2, of([-3, 29, 111, -9])),
+                (true, _) => (half - 1, of([-9, 111, 29, -3])),
+            }
+        };
+        let sum = |(first, weights): (isize, [f32; 4]), n: usize, value: &dyn Fn(usize) -> f32| {
+            let one = |k: usize| weights[k] * value((first + k as isize).clamp(0, n as isize - 1) as usize);
+            one(0) + one(1) + one(2) + one(3)
+        };
+        let (h, w) = (chroma.height, chroma.width);
+        let up = |c: usize, y: usize, x: usize| {
+            let column = |x: usize| {
+                let value = |y: usize| halves[(c * h + y) * w + x];
+                if by.halved.1 { sum(taps(by.siting != 2, y), h, &value) } else { value(y) }
+            };
+            if by.halved.0 { sum(taps(by.siting == 1, x), w, &column) } else { column(x) }
+        };
+        let [r_v, g_u, g_v, b_u] = by.shares;
+        self.write(to, &|c, y, x| {
+            let l = luma[y * to.width + x];
+            match c {
+                0 => l + r_v * up(1, y, x),
+                1 => l + g_u * up(0, y, x) + g_v * up(1, y, x),
+                _ => l + b_u * up(0, y, x),
+            }
+        })
     }
 
     fn plane(&self, by: &PlaneBy<'_>, rgb: &Map<'_>, alpha: Option<&Map<'_>>) -> Result<()> {
@@ -284,6 +336,29 @@ impl Maps for NaiveMaps {
                         }
                     }
                     range[which]
+                })
+            }
+            MapOp::Codes { by, to } => self.codes(by, to),
+            MapOp::Colours { by, luma, chroma, to } => self.colours(by, luma, chroma, to),
+            MapOp::EnlargeCodes { from, factor, weights, to } => {
+                let (all, weights) = (self.read(from)?, self.table(weights)?);
+                let mirrored = |at: usize, k: usize, n: usize| {
+                    let at = (at as isize + k as isize - 2).rem_euclid(2 * n as isize) as usize;
+                    if at < n { at } else { 2 * n - 1 - at }
+                };
+                let code = |v: f32| v.clamp(0.0, 255.0).round_ties_even();
+                self.write(to, &|c, y, x| {
+                    let (y, x) = (y.min(from.height * factor - 1), x.min(from.width * factor - 1));
+                    let column = |across: usize| {
+                        let column = mirrored(x / factor, across, from.width);
+                        let value = |k: usize| {
+                            let row = mirrored(y / factor, k, from.height);
+                            let v = all[(c * from.height + row) * from.width + column];
+                            weights[k * factor + y % factor] * f32::from((255.0 * v + 0.5) as u8)
+                        };
+                        weights[across * factor + x % factor] * code((0..5).map(value).sum())
+                    };
+                    code((0..5).map(column).sum()) / 255.0
                 })
             }
             MapOp::Write { by, rgb, alpha } => self.plane(by, rgb, alpha.as_ref()),

@@ -3,13 +3,48 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::pixels::canvas::Canvas;
+use crate::pixels::FrameRef;
+use crate::pixels::canvas::{Canvas, line};
 use crate::pixels::codes::constant;
+use crate::pixels::convert::read_alpha;
 use crate::pixels::resample::bicubic_rows;
 
 /// True where all of `alpha` is one value: nothing to bleed, nothing to resample.
 fn is_constant(alpha: &Canvas) -> bool {
     constant(alpha).is_some()
+}
+
+/// What there is to do about a frame's alpha.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Alpha {
+    /// One value everywhere: nothing to bleed, nothing to resample.
+    Constant(f32),
+    /// Some of it is transparent, none fully.
+    Shown,
+    /// Colours under it have to be found: [`bleed`].
+    Hidden,
+}
+
+/// Looks at a frame's alpha without reading its colours; nothing where the format has none.
+///
+/// # Errors
+/// `Limit` where the memory for a row cannot be had.
+pub(crate) fn look(frame: &FrameRef<'_>) -> Result<Option<Alpha>> {
+    if !frame.format().has_alpha() {
+        return Ok(None);
+    }
+    let mut row: Vec<f32> = line(frame.width() as usize)?;
+    let (mut first, mut same, mut shown) = (None, true, true);
+    for y in 0..frame.height() as usize {
+        read_alpha(frame, y, &mut row)?;
+        let first = *first.get_or_insert(row[0]);
+        same &= row.iter().all(|v| *v == first);
+        shown &= row.iter().all(|v| *v > 0.0);
+        if !same && !shown {
+            return Ok(Some(Alpha::Hidden));
+        }
+    }
+    Ok(Some(if same { Alpha::Constant(first.unwrap_or_default()) } else { Alpha::Shown }))
 }
 
 /// Gives fully transparent pixels the colour of their nearest visible neighbours, ring by ring.

@@ -1,4 +1,5 @@
-//! How the codes of a frame follow from colours, in numbers: for devices that write frames themselves. `convert` writes the same.
+//! How the codes of a frame follow from colours and colours from codes, in numbers: for devices that read and write frames themselves.
+//! `convert` does the same.
 
 use crate::pixels::canvas::Canvas;
 use crate::pixels::convert::packed_samples;
@@ -94,6 +95,11 @@ pub(crate) fn yuv_numbers(format: PixelFormat, color: ColorInfo) -> [f32; 8] {
         Some(planar) => yuv::numbers(&planar, color),
         None => [0.0; 8],
     }
+}
+
+/// How codes of `format` become colours, where it is Y'CbCr.
+pub(crate) fn yuv_reading(format: PixelFormat, color: ColorInfo) -> Option<yuv::Reading> {
+    planar(format).filter(|p| p.yuv).map(|planar| yuv::reading(&planar, color))
 }
 
 /// Number of a siting: 0 left, 1 centre, 2 top left.

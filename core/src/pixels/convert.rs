@@ -148,11 +148,7 @@ pub(crate) fn read_frame(frame: &FrameRef<'_>, rgb: &mut Canvas, alpha: &mut Can
         return planar::to_canvas(frame, &planar, rgb, alpha);
     }
     let layout = packed(frame.format())?;
-    let read = match frame.format().sample_bytes() {
-        1 => read_row::<u8>,
-        2 => read_row::<u16>,
-        _ => read_row::<f32>,
-    };
+    let read = reader(frame.format());
     if layout.alpha.is_some() {
         alpha.reset(1, w, h)?;
     }
@@ -173,6 +169,33 @@ pub(crate) fn read_frame(frame: &FrameRef<'_>, rgb: &mut Canvas, alpha: &mut Can
         }
     }
     Ok(layout.alpha.is_some())
+}
+
+/// Alpha of row `y`, as [`read_frame`] gives it; nothing where the format has none.
+///
+/// # Errors
+/// `Internal` for a format that is neither packed nor planar.
+pub(crate) fn read_alpha(frame: &FrameRef<'_>, y: usize, out: &mut [f32]) -> Result<()> {
+    if let Some(planar) = planar(frame.format()) {
+        if planar.alpha {
+            planar::read_alpha(frame, &planar, y, out);
+        }
+        return Ok(());
+    }
+    let layout = packed(frame.format())?;
+    if let Some(at) = layout.alpha {
+        reader(frame.format())(frame.row(0, y), layout.samples, at, out);
+    }
+    Ok(())
+}
+
+/// What reads samples of a packed format.
+fn reader(format: PixelFormat) -> fn(&[u8], usize, usize, &mut [f32]) {
+    match format.sample_bytes() {
+        1 => read_row::<u8>,
+        2 => read_row::<u16>,
+        _ => read_row::<f32>,
+    }
 }
 
 /// Rows above those that are written which [`write_rows`] may read: chroma on even rows is a mean of three.

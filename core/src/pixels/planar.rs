@@ -121,6 +121,13 @@ impl Planar {
     }
 }
 
+/// Alpha of row `y` of a format that has it.
+pub(crate) fn read_alpha(frame: &FrameRef<'_>, planar: &Planar, y: usize, out: &mut [f32]) {
+    planar.read(frame.row(3, y), 1, 0, out);
+    let top = planar.top();
+    out.iter_mut().for_each(|v| *v /= top);
+}
+
 /// Colours `[3, H, W]`, filled into `rgb`, and alpha `[1, H, W]` where the format has it: true then.
 ///
 /// # Errors

@@ -77,10 +77,9 @@ fn replicate(row: &mut [f32]) {
 }
 
 /// Chroma planes as f32 in `[-0.5, 0.5]`, `[2, h, w]`.
-fn read_chroma(frame: &FrameRef<'_>, planar: &Planar, codes: &Codes) -> Result<Canvas> {
+fn read_chroma(frame: &FrameRef<'_>, planar: &Planar, (offset, scale): (f32, f32)) -> Result<Canvas> {
     let (cw, ch) = frame.format().plane_size(1, frame.width(), frame.height());
     let mut chroma = Canvas::new(2, cw, ch)?;
-    let (offset, scale) = codes.chroma;
     for c in 0..2 {
         for y in 0..ch {
             let out = chroma.row_mut(c, y);
@@ -131,20 +130,34 @@ fn chroma_row(chroma: &Canvas, c: usize, y: usize, ways: &Ways, padded: &mut [f3
     }
 }
 
+/// How codes become colours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Offset and scale: a number is (code - offset) / scale.
+    pub(crate) luma: (f32, f32),
+    pub(crate) chroma: (f32, f32),
+    /// Red of V, green of U, green of V, blue of U.
+    pub(crate) shares: [f32; 4],
+}
+
+/// The numbers of [`to_canvas`].
+pub(super) fn reading(planar: &Planar, color: ColorInfo) -> Reading {
+    let codes = codes(color.range, planar);
+    let (kr, kb) = weights(color.matrix);
+    let kg = 1.0 - kr - kb;
+    let (r_v, b_u) = (2.0 * (1.0 - kr), 2.0 * (1.0 - kb));
+    Reading { luma: codes.luma, chroma: codes.chroma, shares: [r_v, -b_u * kb / kg, -r_v * kr / kg, b_u] }
+}
+
 /// Fills `rgb` from a Y'CbCr frame, without clipping.
 ///
 /// # Errors
 /// `Limit` where the memory cannot be had.
 pub(crate) fn to_canvas(frame: &FrameRef<'_>, planar: &Planar, rgb: &mut Canvas) -> Result<()> {
-    let ColorInfo { matrix, range, siting } = frame.color();
-    let (codes, ways) = (codes(range, planar), ways(siting, planar));
-    let (kr, kb) = weights(matrix);
-    let kg = 1.0 - kr - kb;
-    let (r_v, b_u) = (2.0 * (1.0 - kr), 2.0 * (1.0 - kb));
-    let (g_u, g_v) = (-b_u * kb / kg, -r_v * kr / kg);
-    let (offset, scale) = codes.luma;
-
-    let chroma = read_chroma(frame, planar, &codes)?;
+    let Reading { luma: (offset, scale), chroma, shares } = reading(planar, frame.color());
+    let [r_v, g_u, g_v, b_u] = shares;
+    let ways = ways(frame.color().siting, planar);
+    let chroma = read_chroma(frame, planar, chroma)?;
     let (w, h) = (rgb.width(), rgb.height());
     let mut padded = line(chroma.width() + 2 * MARGIN)?;
     let (mut luma, mut u, mut v) = (line(w)?, line(w)?, line(w)?);

@@ -4,28 +4,29 @@
 //! output that nobody wrote where the input is too short. No lock is held while a frame is computed, while a message is
 //! posted, or while the base class is called.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Instant;
 
 use glib::prelude::*;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
+use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use gst_video::subclass::prelude::*;
-use ssmoesr_core::{CancelToken, ErrorKind, FrameMut, FrameRef, Stream, Upscaler};
+use ssmoesr_core::{CancelToken, Upscaler};
 
+use super::ahead::Held;
 use super::caps::{self, Carry, Limits};
+use super::compute::Running;
 use super::counters::Counters;
-use super::engine::{self, Engine, lock};
+use super::engine::lock;
 use super::frames::Picture;
 use super::loader::{CANNOT_LOAD, Slot};
 use super::reports::Reports;
-use super::scene::Scene;
 use super::settings::{self, Effect, Settings};
-use super::{Scale, Temporal, errors};
+use super::{Scale, errors};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("ssmoesr", gst::DebugColorFlags::empty(), Some("Video super-resolution"))
@@ -35,52 +36,28 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 const INVALID_IN_A_ROW: u32 = 10;
 
 /// Both pads' pictures and the factor between them.
-struct Negotiated {
-    input: Picture,
-    output: Picture,
-    scale: u32,
+pub(super) struct Negotiated {
+    pub(super) input: Picture,
+    pub(super) output: Picture,
+    pub(super) scale: u32,
 }
-
-/// What is kept from frame to frame.
-struct Running {
-    engine: Arc<Engine>,
-    stream: Stream,
-    scene: Scene,
-    /// Of the next frame, counted from the last reset.
-    number: u64,
-}
-
-impl Running {
-    fn new(engine: Arc<Engine>) -> Self {
-        let stream = Stream::new(engine.upscaler().clone());
-        Self { engine, stream, scene: Scene::default(), number: 0 }
-    }
-
-    fn reset(&mut self) {
-        self.stream.reset();
-        self.scene.reset();
-        self.number = 0;
-    }
-}
-
-/// Distance of the seeds of two frames that have noise of their own: the golden ratio in 64 bit, so that no two of a
-/// stream, nor of streams with small seeds, meet.
-const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Instance data.
 #[derive(Default)]
 pub struct Upscale {
-    settings: Mutex<Settings>,
-    negotiated: Mutex<Option<Arc<Negotiated>>>,
+    pub(super) settings: Mutex<Settings>,
+    pub(super) negotiated: Mutex<Option<Arc<Negotiated>>>,
     /// Of the frame being computed. Set by FLUSH_START and on the way to READY, cleared by FLUSH_STOP and `start`:
     /// anywhere else, clearing it could lose a wish to stop.
-    cancel: CancelToken,
-    slot: Arc<Slot>,
+    pub(super) cancel: CancelToken,
+    pub(super) slot: Arc<Slot>,
     /// Taken out while a frame is computed.
-    running: Mutex<Option<Running>>,
-    reset: AtomicBool,
-    counters: Mutex<Counters>,
-    reports: Reports,
+    pub(super) running: Mutex<Option<Running>>,
+    /// Frames that came and did not leave, the oldest first; of the streaming thread.
+    pub(super) held: Mutex<VecDeque<Held>>,
+    pub(super) reset: AtomicBool,
+    pub(super) counters: Mutex<Counters>,
+    pub(super) reports: Reports,
 }
 
 #[glib::object_subclass]
@@ -199,7 +176,7 @@ impl Upscale {
         lock(&self.counters).resets += 1;
     }
 
-    fn invalid(&self, why: &str) -> Result<gst::FlowSuccess, gst::FlowError> {
+    pub(super) fn invalid(&self, why: &str) -> Result<gst::FlowSuccess, gst::FlowError> {
         let in_a_row = {
             let mut counters = lock(&self.counters);
             counters.invalid += 1;
@@ -222,75 +199,16 @@ impl Upscale {
         Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
     }
 
-    fn cancelled(&self) -> gst::FlowError {
+    pub(super) fn cancelled(&self) -> gst::FlowError {
         lock(&self.counters).cancelled += 1;
         gst::FlowError::Flushing
     }
 
-    fn compute(
-        &self,
-        engine: &Arc<Engine>,
-        negotiated: &Negotiated,
-        input: &FrameRef<'_>,
-        output: &mut FrameMut<'_>,
-        timestamp: Option<gst::ClockTime>,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let Some(turn) = engine.turn(&self.cancel) else { return Err(self.cancelled()) };
-        let Settings { mut options, temporal, scene_threshold, post_messages, .. } =
-            lock(&self.settings).clone();
-        // The factor that was negotiated: the property may have changed since.
-        options.scale = negotiated.scale;
-        let mut running = match lock(&self.running).take() {
-            Some(running) if Arc::ptr_eq(&running.engine, engine) => running,
-            _ => Running::new(engine.clone()),
-        };
-        if self.reset.swap(false, Ordering::AcqRel) {
-            running.reset();
-        }
-        if running.scene.cuts(input, &negotiated.input.info.format_info(), scene_threshold) {
-            running.stream.reset();
-            lock(&self.counters).cuts += 1;
-        }
-        if temporal == Temporal::Off {
-            options.seed = options.seed.wrapping_add(running.number.wrapping_mul(SEED_STEP));
-        }
-        lock(&self.counters).in_work = true;
-        let started = Instant::now();
-        let result =
-            catch_unwind(AssertUnwindSafe(|| running.stream.run(input, output, &options, &self.cancel)))
-                .unwrap_or_else(|panic| Err(engine::defect("computing a frame", panic.as_ref())));
-        drop(turn);
-        lock(&self.counters).in_work = false;
-        match result {
-            Ok(()) => {
-                running.number += 1;
-                let stats = running.stream.stats();
-                *lock(&self.running) = Some(running);
-                let took = started.elapsed();
-                let (element, info) = (self.obj(), &negotiated.input.info);
-                // Before it is counted: no average in `stats` is beyond what was told.
-                self.reports.tell_latency(&element, took);
-                let frames = {
-                    let mut counters = lock(&self.counters);
-                    counters.tiles = (stats.tiles, stats.reused);
-                    counters.computed(took)
-                };
-                if options.device == "auto" && engine.upscaler().device() == "cpu" {
-                    self.reports.warn_of_the_cpu(&element, info, took);
-                }
-                if post_messages {
-                    self.reports.tell_progress(&element, frames, timestamp, took);
-                }
-                Ok(gst::FlowSuccess::Ok)
-            }
-            Err(e) if e.kind() == ErrorKind::Cancelled => {
-                *lock(&self.running) = Some(running);
-                Err(self.cancelled())
-            }
-            Err(e) => {
-                errors::post(&self.obj(), "Cannot enlarge a frame", &e);
-                Err(gst::FlowError::Error)
-            }
+    /// Lets out what is held before a serialized event.
+    fn let_out_before(&self, event: &gst::Event) {
+        // The next buffer meets the same, and says so where it can.
+        if let Err(flow) = self.let_all_out() {
+            gst::debug!(CAT, imp = self, "frames before {event:?}: {flow}");
         }
     }
 }
@@ -314,6 +232,7 @@ impl BaseTransformImpl for Upscale {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.negotiated) = None;
+        lock(&self.held).clear();
         let before = lock(&self.running).take();
         drop(before);
         Ok(())
@@ -347,6 +266,10 @@ impl BaseTransformImpl for Upscale {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        // Whoever asks for all that is on its way waits for what is held.
+        if matches!(query.view(), gst::QueryView::Drain(_)) && self.let_all_out().is_err() {
+            return false;
+        }
         if !BaseTransformImplExt::parent_query(self, direction, query) {
             return false;
         }
@@ -372,9 +295,14 @@ impl BaseTransformImpl for Upscale {
             // Serialized: no frame is being computed.
             gst::EventView::FlushStop(_) => {
                 self.cancel.reset();
+                lock(&self.held).clear();
                 self.forget();
             }
-            gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => self.forget(),
+            gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => {
+                self.let_out_before(&event);
+                self.forget();
+            }
+            _ if event.is_serialized() => self.let_out_before(&event),
             _ => {}
         }
         self.parent_sink_event(event)
@@ -425,6 +353,10 @@ impl BaseTransformImpl for Upscale {
         is_discont: bool,
         inbuf: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if is_discont || inbuf.flags().contains(gst::BufferFlags::DISCONT) {
+            // The base class marks what leaves next.
+            self.let_all_out()?;
+        }
         let result = self.parent_submit_input_buffer(is_discont, inbuf);
         // The only reason of the base class to drop a buffer is that it is late.
         if result == Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED) {
@@ -438,27 +370,11 @@ impl BaseTransformImpl for Upscale {
         inbuf: &gst::Buffer,
         outbuf: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let negotiated = lock(&self.negotiated).clone().ok_or(gst::FlowError::NotNegotiated)?;
-        let Ok(in_map) = inbuf.map_readable() else {
-            return self.invalid("it cannot be mapped");
-        };
-        let input = match negotiated.input.read(inbuf, &in_map) {
-            Ok(input) => input,
-            Err(why) => return self.invalid(&why),
-        };
-        let unusable = |why: &str| {
-            gst::element_imp_error!(
-                self,
-                gst::ResourceError::Write,
-                ("Cannot write the output frame: {why}")
-            );
-            gst::FlowError::Error
-        };
-        let planes = negotiated.output.planes(outbuf).map_err(|why| unusable(&why))?;
-        let mut out_map = outbuf.map_writable().map_err(|_| unusable("it cannot be mapped"))?;
-        let mut output = negotiated.output.write(&planes, &mut out_map).map_err(|why| unusable(&why))?;
-        let engine = self.slot.wait(&self.cancel)?;
-        self.compute(&engine, &negotiated, &input, &mut output, inbuf.pts())
+        self.enlarge(inbuf, outbuf, None)
+    }
+
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        self.next_output()
     }
 }
 
@@ -481,6 +397,10 @@ impl VideoFilterImpl for Upscale {
             gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}"));
             return Err(gst::loggable_error!(CAT, "{text}"));
         };
+        // Frames of the caps before: downstream is told of new ones after this.
+        if let Err(flow) = self.let_all_out() {
+            gst::debug!(CAT, imp = self, "frames before new caps: {flow}");
+        }
         *lock(&self.negotiated) = Some(Arc::new(Negotiated { input, output, scale }));
         self.forget();
         Ok(())

@@ -1,6 +1,8 @@
 //! The element `ssmoesr`.
 
+mod ahead;
 mod caps;
+mod compute;
 mod counters;
 mod engine;
 mod errors;
@@ -28,7 +30,8 @@ glib::wrapper! {
     ///
     /// Computes in the streaming thread, one frame after the other; `queue ! ssmoesr ! queue` overlaps it with the rest
     /// of the pipeline. A flushing seek and the way to READY end the running frame at once; PAUSED and EOS wait for it.
-    /// No frame is dropped unless `qos=true`. Live pipelines are told the time of a frame as latency.
+    /// No frame is dropped unless `qos=true`. Live pipelines are told the time of a frame as latency. A GPU takes a frame while it
+    /// works on the one before, which leaves when its successor comes; in live pipelines only with `overlap=always`.
     ///
     /// ## Messages
     /// PROGRESS `model-load` while the model is loaded; QOS with `qos=true`; WARNING for a frame that does not fit its
@@ -93,6 +96,23 @@ impl Precision {
     }
 }
 
+/// Whether a GPU begins a frame before it is done with the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstSsmoesrOverlap")]
+pub enum Overlap {
+    /// A live pipeline gets each frame as soon as it is there, others more of them.
+    #[default]
+    #[enum_value(name = "Where the pipeline is not live", nick = "auto")]
+    Auto,
+    /// Each frame leaves before the next one comes.
+    #[enum_value(name = "Never", nick = "never")]
+    Never,
+    /// Also in live pipelines, which are told of one frame more.
+    #[enum_value(name = "Always", nick = "always")]
+    Always,
+}
+
 /// How frames of a video go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[repr(i32)]
@@ -109,7 +129,9 @@ pub enum Temporal {
 
 /// Makes the element known. Rank NONE: nothing that picks elements by rank may pick one this costly.
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    for kind in [Precision::static_type(), Scale::static_type(), Temporal::static_type()] {
+    for kind in
+        [Overlap::static_type(), Precision::static_type(), Scale::static_type(), Temporal::static_type()]
+    {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     gst::Element::register(Some(plugin), "ssmoesr", gst::Rank::NONE, Upscale::static_type())

@@ -51,6 +51,11 @@ impl Reports {
         gst::ClockTime::from_nseconds(self.told_ns.load(Ordering::SeqCst))
     }
 
+    /// Whether the pipeline that last asked for the latency is live.
+    pub(super) fn is_live(&self) -> bool {
+        self.live.load(Ordering::SeqCst)
+    }
+
     /// Posts LATENCY where a frame took longer than what a live pipeline was told.
     pub(super) fn tell_latency(&self, element: &super::Upscale, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);

@@ -6,7 +6,7 @@ use glib::prelude::*;
 use gst::prelude::*;
 use ssmoesr_core::Options;
 
-use super::{Precision, Scale, Temporal};
+use super::{Overlap, Precision, Scale, Temporal};
 
 /// 16384 x 16384: a frame of 400 MB in I420, and four times an 8K screen.
 const MAX_OUTPUT_PIXELS: u64 = 1 << 28;
@@ -24,6 +24,8 @@ pub(super) struct Settings {
     pub(super) scale: Scale,
     /// Arithmetic asked for.
     pub(super) precision: Precision,
+    /// Whether a GPU begins frames before their turn.
+    pub(super) overlap: Overlap,
     /// Larger output is refused.
     pub(super) max_output_pixels: u64,
     /// Whether frames share their noise.
@@ -40,6 +42,7 @@ impl Default for Settings {
             options: Options::default(),
             scale: Scale::default(),
             precision: Precision::default(),
+            overlap: Overlap::default(),
             max_output_pixels: MAX_OUTPUT_PIXELS,
             temporal: Temporal::default(),
             scene_threshold: SCENE_THRESHOLD,
@@ -140,6 +143,11 @@ pub(super) fn specs() -> &'static [glib::ParamSpec] {
                 .default_value(defaults.max_output_pixels)
                 .mutable_ready()
                 .build(),
+            glib::ParamSpecEnum::builder_with_default("overlap", defaults.overlap)
+                .nick("Overlap")
+                .blurb("Whether a GPU begins a frame while it works on the one before, which then leaves when its successor comes.")
+                .mutable_playing()
+                .build(),
             glib::ParamSpecEnum::builder_with_default("temporal", defaults.temporal)
                 .nick("Temporal")
                 .blurb("Whether the noise, and with it the texture, stays the same from frame to frame.")
@@ -216,6 +224,7 @@ impl Settings {
                 (changed, Effect::Later)
             }
             "threads" => (take(&mut options.threads, value), Effect::Later),
+            "overlap" => (take(&mut self.overlap, value), Effect::Later),
             "max-output-pixels" => (take(&mut self.max_output_pixels, value), Effect::Later),
             "temporal" => (take(&mut self.temporal, value), Effect::Reset),
             "scene-threshold" => (take(&mut self.scene_threshold, value), Effect::Later),
@@ -223,6 +232,11 @@ impl Settings {
             _ => (false, Effect::Later),
         };
         if changed { effect } else { Effect::Later }
+    }
+
+    /// Whether all frames have the same noise.
+    pub(super) fn has_one_noise(&self) -> bool {
+        self.temporal != Temporal::Off
     }
 
     /// Value of the property `name`; `None` for one that is not kept here.
@@ -239,6 +253,7 @@ impl Settings {
             "tile-overlap" => options.tile_overlap.to_value(),
             "precision" => self.precision.to_value(),
             "threads" => options.threads.to_value(),
+            "overlap" => self.overlap.to_value(),
             "max-output-pixels" => self.max_output_pixels.to_value(),
             "temporal" => self.temporal.to_value(),
             "scene-threshold" => self.scene_threshold.to_value(),

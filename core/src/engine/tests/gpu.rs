@@ -43,6 +43,15 @@ fn sixteen_bits_keep_the_picture() {
     }
 }
 
+#[test]
+#[ignore = "needs the emulated driver"]
+fn frames_are_read_to_the_bit() {
+    let device = crate::exec::executor("cuda", 0, None, "auto").unwrap();
+    let mut maps = device.maps().unwrap().unwrap();
+    assert!(reading::every_format_on(&mut *maps, &[(5, 3), (4, 6)]) > 150);
+    reading::every_way_on(&mut *maps, &[(1, 2), (5, 3)]);
+}
+
 fn stream_options() -> Options {
     let mut options = Options::default();
     (options.steps, options.fidelity) = (2, 0.3);

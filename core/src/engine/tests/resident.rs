@@ -3,9 +3,11 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::exec::naive_maps::{Counts, WithMaps};
+use crate::graph::Builder;
 use crate::pixels::{ChromaSiting, Matrix, Range};
 use crate::sampler::gaussian;
 use crate::tiles::Order;
+use crate::weights::HashWeights;
 
 fn cpu() -> Options {
     let mut options = Options::default();
@@ -73,6 +75,109 @@ fn every_format_is_written_to_the_bit() {
         }
     }
     assert!(seen > 40, "{seen}");
+}
+
+/// Alpha that hides colours, that shows them, and that is the same everywhere, alone and in a stream whose second frame changes nothing.
+#[test]
+fn alpha_is_the_processors_to_the_bit() {
+    let plain = Upscaler::new(&cpu()).unwrap();
+    let (device, counts) = on_maps(ALL);
+    let device = Arc::new(device);
+    let mut options = cpu();
+    (options.steps, options.eta) = (1, 0.0);
+    for (low, scale) in [(0, 4), (0, 8), (9, 4), (200, 4)] {
+        options.scale = scale;
+        let mut input = filled(PixelFormat::Bgra8, 23, 14, ColorInfo::default());
+        let alpha = input.plane_mut(0).chunks_exact_mut(4).enumerate();
+        alpha.for_each(|(i, px)| px[3] = if i % 23 < 9 { low } else { 200 });
+        let wanted = enlarge(&plain, &input, &options);
+        assert!(enlarge(&device, &input, &options) == wanted, "alpha of {low}, {scale} times");
+        used(&counts);
+        let mut stream = Stream::new(Arc::clone(&device));
+        for i in 0..3 {
+            if i == 2 {
+                // One that can be seen.
+                input.plane_mut(0)[4 * 9] ^= 0x40;
+            }
+            let mut out = Frame::new(PixelFormat::Bgra8, 23 * scale, 14 * scale, input.color()).unwrap();
+            stream.run(&input.view(), &mut out.view_mut(), &options, &CancelToken::new()).unwrap();
+            assert_eq!(used(&counts)[2], if i == 1 { 0 } else { 2 }, "frame {i}, alpha of {low}");
+            let same = out == wanted;
+            assert!(same == (i < 2) && (same || out == enlarge(&plain, &input, &options)), "frame {i}");
+        }
+    }
+}
+
+/// A published network whose decoder gives back what it reads at output size, and whose steps give what they read on the latent grid.
+struct Echo;
+
+struct EchoPlan(Arc<Graph>);
+
+impl Executor for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn load(&self, graph: &Graph, source: &dyn WeightSource) -> crate::Result<Weights> {
+        let _ = (graph, source);
+        crate::exec::executor("cpu", 1, None, "auto")?
+            .load(&Builder::new().finish(&[]), &HashWeights::new(""))
+    }
+
+    fn prepare(&self, graph: Arc<Graph>) -> crate::Result<Box<dyn Prepared>> {
+        Ok(Box::new(EchoPlan(graph)))
+    }
+}
+
+impl Prepared for EchoPlan {
+    fn graph(&self) -> &Graph {
+        &self.0
+    }
+
+    fn run(
+        &mut self,
+        _: &Weights,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        _: &AtomicBool,
+        _: Option<&mut crate::exec::Visit<'_>>,
+    ) -> crate::Result<()> {
+        let name = |i: usize| self.0.nodes[self.0.inputs[i].index()].name.as_str();
+        let wanted = if (0..inputs.len()).any(|i| name(i) == "lr_up") { "lr_up" } else { "lr" };
+        let from = inputs[(0..inputs.len()).find(|i| name(*i) == wanted).unwrap()];
+        outputs[0].iter_mut().zip(from.iter().cycle()).for_each(|(to, v)| *to = *v);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_published_decoders_read_is_made_on_the_device() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/published/small/config.json");
+    let config = crate::weights::PublishedConfig::read(&folder).unwrap();
+    let counts = Arc::<Counts>::default();
+    let upscaler = |device: Arc<dyn Executor>| {
+        let mut upscaler = Upscaler::new(&cpu()).unwrap();
+        upscaler.manifest.network = crate::weights::Network::Published(config.network.clone());
+        let folder = upscaler.info.folder.clone();
+        upscaler.plans = std::sync::Mutex::new(Plans::new(&upscaler.manifest, &folder, device));
+        upscaler
+    };
+    let plain = upscaler(Arc::new(Echo));
+    let inner: Arc<dyn Executor> = Arc::new(Echo);
+    let device =
+        upscaler(Arc::new(WithMaps { inner, noise: gaussian, counts: Arc::clone(&counts), room: ALL }));
+    let mut options = cpu();
+    options.steps = 4;
+    for (scale, fix) in [(4, "none"), (8, "none"), (4, "adain"), (8, "wavelet")] {
+        (options.scale, options.colour_fix) = (scale, fix.to_owned());
+        for format in [PixelFormat::Rgb8, PixelFormat::I420, PixelFormat::Rgba16, PixelFormat::RgbPF32] {
+            let input = reading::noise(format, (37, 22), ColorInfo::default(), 5);
+            let wanted = enlarge(&plain, &input, &options);
+            assert!(enlarge(&device, &input, &options) == wanted, "{format:?}, {scale} times, {fix}");
+            let [sent, fetched, runs] = used(&counts);
+            assert!((sent, fetched) == (1, 1) && runs > 1);
+        }
+    }
 }
 
 #[test]

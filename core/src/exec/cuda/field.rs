@@ -5,7 +5,7 @@ use super::launch::{Call, Kernel};
 use super::maps::buffer;
 use super::{Arena, Shared};
 use crate::error::{Error, Result};
-use crate::exec::maps::{Gives, Home, Map, MapOp, PIECE, PlaneBy, Sample, StepBy, Table};
+use crate::exec::maps::{CodesBy, ColoursBy, Gives, Home, Map, MapOp, PIECE, PlaneBy, Sample, StepBy, Table};
 
 /// What maps are looked for in.
 pub(super) struct Places<'a> {
@@ -177,6 +177,25 @@ pub(super) fn lower(places: &Places<'_>, op: &MapOp<'_>) -> Result<Option<Start>
             let start = each(Kernel::Ranges, columns.len * THREADS, inputs, out, n, [])?;
             Ok(start.map(|s| Start { grid: [s.grid[0], blocks as u32], shared: THREADS, ..s }))
         }
+        MapOp::Codes { by, to } => codes(places, by, to),
+        MapOp::Colours { by, luma, chroma, to } => colours(places, by, luma, chroma, to),
+        MapOp::EnlargeCodes { from, factor, weights, to } => {
+            check(*factor > 0 && from.channels == to.channels && from.len() > 0)?;
+            let inputs = [places.map(from)?, places.table(weights, 5 * factor)?];
+            let n = [
+                to.len(),
+                to.width,
+                to.height,
+                *factor,
+                from.width,
+                from.height,
+                from.row,
+                from.plane,
+                to.row,
+                to.plane,
+            ];
+            each(Kernel::EnlargeCodes, to.len(), inputs, places.map(to)?, n, [])
+        }
         MapOp::Write { by, rgb, alpha } => write(places, by, rgb, alpha.as_ref()),
     }
 }
@@ -214,10 +233,7 @@ fn cut(
 /// As [`lower`].
 pub(super) fn lower_copy(places: &Places<'_>, from: &Buffer, to: &Map<'_>) -> Result<Option<Start>> {
     check(to.len() <= from.len() && from.is_on(places.shared.device))?;
-    if to.len() == 0 {
-        return Ok(None);
-    }
-    cut(to, (0, 0), 1.0, false, to, from.start(), places.map(to)?)
+    each(Kernel::CopyWords, to.len(), [from.start()], places.map(to)?, [to.len()], [])
 }
 
 /// Copies `from` to the beginning of a buffer.
@@ -226,10 +242,7 @@ pub(super) fn lower_copy(places: &Places<'_>, from: &Buffer, to: &Map<'_>) -> Re
 /// As [`lower`].
 pub(super) fn lower_fetch(places: &Places<'_>, from: &Map<'_>, to: &Buffer) -> Result<Option<Start>> {
     check(from.len() <= to.len() && to.is_on(places.shared.device))?;
-    if from.len() == 0 {
-        return Ok(None);
-    }
-    cut(from, (0, 0), 1.0, false, from, places.map(from)?, to.start())
+    each(Kernel::CopyWords, from.len(), [places.map(from)?], to.start(), [from.len()], [])
 }
 
 fn step(
@@ -282,6 +295,60 @@ fn kind(sample: Sample) -> usize {
         Sample::ChromaU => 7,
         Sample::ChromaV => 8,
     }
+}
+
+fn codes(places: &Places<'_>, by: &CodesBy<'_>, to: &Map<'_>) -> Result<Option<Start>> {
+    let used = by.places.get(..to.channels).ok_or_else(unfit)?;
+    let codes = to.width.checked_mul(by.samples).and_then(|codes| codes.checked_mul(by.bytes));
+    let fits = [1, 2, 4].contains(&by.bytes)
+        && used.iter().all(|place| *place < by.samples.min(16))
+        && codes.is_some_and(|bytes| bytes <= by.words.saturating_mul(4));
+    check(fits)?;
+    let from = places.table(&by.from, by.words.saturating_mul(to.height))?;
+    let places_of = used.iter().enumerate().fold(0, |all, (i, place)| all | place << (4 * i));
+    let n = [
+        to.len(),
+        to.width,
+        to.height,
+        by.words,
+        by.samples,
+        places_of,
+        by.bytes,
+        by.shift,
+        to.row,
+        to.plane,
+    ];
+    each(Kernel::ReadCodes, to.len(), [from], places.map(to)?, n, [by.offset, by.scale])
+}
+
+fn colours(
+    places: &Places<'_>,
+    by: &ColoursBy,
+    luma: &Map<'_>,
+    chroma: &Map<'_>,
+    to: &Map<'_>,
+) -> Result<Option<Start>> {
+    let half = |n: usize, halved: bool| if halved { n.div_ceil(2) } else { n };
+    let (across, down) = by.halved;
+    let size = (2, half(to.height, down), half(to.width, across));
+    check(to.channels == 3 && shape(luma) == (1, to.height, to.width) && shape(chroma) == size)?;
+    let inputs = [places.map(luma)?, places.map(chroma)?];
+    let count = to.height * to.width;
+    let n = [
+        count,
+        to.width,
+        luma.row,
+        chroma.width,
+        chroma.height,
+        chroma.row,
+        chroma.plane,
+        usize::from(across),
+        usize::from(down),
+        by.siting,
+        to.row,
+        to.plane,
+    ];
+    each(Kernel::Colours, count, inputs, places.map(to)?, n, by.shares)
 }
 
 fn write(

@@ -45,6 +45,7 @@ kernels! {
     FilterMask "filter_mask"
     SpectrumToRows "spectrum_to_rows"
     Fill "fill"
+    CopyWords "copy_words"
     Cut "cut"
     BlendAcross "blend_across"
     BlendDown "blend_down"
@@ -52,6 +53,9 @@ kernels! {
     StepField "step_field"
     Enlarge "enlarge"
     Ranges "ranges"
+    ReadCodes "read_codes"
+    Colours "colours"
+    EnlargeCodes "enlarge_codes"
     WritePlane "write_plane"
 }
 

@@ -8,6 +8,12 @@ KERNEL fill(Call p) {
   if (at < p.n[0]) store(p.out, at, p.f[0]);
 }
 
+// Copies words of any bits: a frame's are no numbers, and a GPU that calculates with such gives others. in: words. n: 0 words.
+KERNEL copy_words(Call p) {
+  const Index at = index_x();
+  if (at < p.n[0]) store_word(p.out, at, as_bits(load(p.in[0], at)));
+}
+
 // The nearest number in [0, 1], 0 for what is none.
 INLINE float unit(float v) { return v > 0.f ? fminf(v, 1.f) : 0.f; }
 

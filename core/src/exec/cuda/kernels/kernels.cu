@@ -8,4 +8,5 @@
 #include "mix.cuh"
 #include "move.cuh"
 #include "field.cuh"
+#include "read.cuh"
 #include "write.cuh"
