@@ -2,7 +2,8 @@
 
     python -m ssmoesr_training.export ../models/photo --expert4 runs/e4 --decoder runs/d ...
 
-A run that is not named keeps the file that the folder already holds.
+A run that is not named keeps the file that the folder already holds. Several, parted by commas,
+are averaged weight by weight (arXiv 2203.05482): runs or model folders that came one from another.
 """
 import argparse
 import copy
@@ -14,6 +15,7 @@ import torch
 
 from . import tensors
 from .network import DEFAULT
+from .trainer import read_start
 
 HEADER = {
     "format": 1,
@@ -77,9 +79,14 @@ def write_config(folder, config=None, defaults=None, **header):
     os.replace(path + ".part", path)
 
 
-def averaged(run):
-    """The averaged (EMA) weights of a run, by full tensor name."""
-    return torch.load(os.path.join(run, "last.pt"), map_location="cpu")["average"]
+def averaged(places, t=4):
+    """The weights of a run (EMA) or model folder by full tensor name, or the means of several.
+
+    `t` is the expert that is taken from a model folder.
+    """
+    states = [folded(read_start(place, t)) for place in places.split(",")]
+    names = [n for n in states[0] if all(n in s for s in states)]
+    return {n: torch.stack([s[n].float() for s in states]).mean(0) for n in names}
 
 
 def selected(state, *prefixes):
@@ -90,8 +97,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     for t in range(1, 5):
-        parser.add_argument(f"--expert{t}", metavar="RUN")
-    parser.add_argument("--decoder", metavar="RUN")
+        parser.add_argument(f"--expert{t}", metavar="RUN[,RUN]")
+    parser.add_argument("--decoder", metavar="RUN[,RUN]")
     parser.add_argument("--name", default=HEADER["name"])
     parser.add_argument("--version", default=HEADER["version"])
     parser.add_argument("--steps", type=int, default=1, help="steps where the user asks for none")
@@ -104,7 +111,7 @@ def main():
     for t in range(1, 5):
         run = getattr(options, f"expert{t}")
         if run:
-            write_file(options.folder, f"expert{t}", selected(averaged(run), "denoiser."))
+            write_file(options.folder, f"expert{t}", selected(averaged(run, t), "denoiser."))
     if options.decoder:
         state = averaged(options.decoder)
         write_file(options.folder, "decoder", selected(state, "decoder.", "transform."))

@@ -407,6 +407,21 @@ class Files(unittest.TestCase):
             torch.testing.assert_close(z, want, atol=0.02 * float(want.abs().max()), rtol=0.0)
             self.assertEqual(model.upscale(lr[..., :20, :27], (4, 1)).shape, (1, 3, 80, 108))
 
+    def test_runs_are_averaged(self):
+        with tempfile.TemporaryDirectory() as folder:
+            place = os.path.join(folder, "run")
+            os.makedirs(place)
+            name = "denoiser.middle.attention.0.ffn1.weight"
+            start = trainer.read_start(MODEL, 4)
+            spread = torch.randn(4, 1, 1, 1, 1)
+            experts = start[name].float()[None] + spread - spread.mean() + 2.0
+            torch.save({"average": dict(start, **{name: experts})}, os.path.join(place, "last.pt"))
+            mean = export.averaged(f"{place},{MODEL}", 4)
+        self.assertEqual(set(mean), set(start))
+        torch.testing.assert_close(mean[name], start[name].float() + 1.0, atol=1e-5, rtol=0.0)
+        other = "denoiser.output.weight"
+        torch.testing.assert_close(mean[other], start[other].float())
+
     def test_weights_that_are_not_finite_are_refused(self):
         with self.assertRaises(ValueError):
             export.to_numpy({"decoder.x.weight": torch.full((1,), float("nan"))})
