@@ -1,5 +1,5 @@
 //! Memory of a call: nothing is allocated once an upscaler is warm, and the peak is what the plan says.
-//! A binary of its own, for it counts every allocation of the process.
+//! A program of its own without the harness, for it counts every allocation of the process.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it should be")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
@@ -46,9 +46,8 @@ fn picture(format: PixelFormat, width: u32, height: u32) -> Frame {
     frame
 }
 
-/// One test, for the counters are of the whole process.
-#[test]
-fn warm_calls_allocate_nothing_and_the_peak_is_the_plans() {
+/// Warm calls allocate nothing, and the peak is the plan's: one test, for the counters are of the whole process.
+fn main() {
     let mut options = Options::default();
     options.device = "cpu".to_owned();
     options.threads = 2;
