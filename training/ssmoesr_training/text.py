@@ -89,7 +89,8 @@ def plain(rng, size):
     if kind < 0.5:
         corners[:] = corners[:, :1, :1]
     elif kind < 0.8:
-        corners = corners.mean((1, 2), keepdims=True) + 0.2 * (corners - corners.mean((1, 2), keepdims=True))
+        middle = corners.mean((1, 2), keepdims=True)
+        corners = middle + 0.2 * (corners - middle)
     share = np.linspace(0, 1, size, dtype=np.float32)
     rows = corners[:, :1] * (1 - share[:, None]) + corners[:, 1:] * share[:, None]
     left, right = rows[..., :1], rows[..., 1:]
