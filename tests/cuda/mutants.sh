@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # Plants faults in the CUDA kernels, one at a time, and runs the operations' tests on each: a fault that no test finds is a gap
 # in the tests. Needs g++ and a built test program; takes a few seconds per fault. `mutants.sh FILE...` takes those of these files alone;
-# `mutants.sh rust` plants faults in what waits for copies instead, each of which builds the tests again (a minute).
+# `mutants.sh rust` plants faults in what waits for copies, in pictures on a device and in the
+# element's frames ahead instead, each of which builds the tests again (a minute or two).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 room=$(mktemp -d)
 trap 'rm -rf "$room"' EXIT
-program=$(cargo test --locked -p ssmoesr-core --features cuda --lib --no-run --message-format json |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 
 # What finds faults in the kernels of file $1.
 tests_of() {
@@ -28,35 +27,73 @@ passes() {
     (cd core && SSMOESR_TEST_EMULATED=1 LD_LIBRARY_PATH=$1 timeout 300 "$program" --include-ignored $(tests_of "$2") >"$room/said" 2>&1)
 }
 
-# Runs the tests of that name on the sources as they are.
+# Runs what finds faults in the source file $1.
 runs() {
-    cargo test --locked -p ssmoesr-core --features cuda --lib "$1" >"$room/said" 2>&1
+    case $1 in
+    core/src/exec/*) cargo test --locked -p ssmoesr-core --features cuda --lib exec::cuda::tests::maps::maps_are ;;
+    core/*) cargo test --locked -p ssmoesr-core --features cuda --lib -- engine::seen engine::tests::{reading,resident,stream} ;;
+    *) timeout 300 cargo test --locked -p ssmoesr-tests --test gst ahead:: ;;
+    esac >"$room/said" 2>&1
 }
 
 if [ "${1:-}" = rust ]; then
+    # Whole builds would take minutes.
+    export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0
+    for file in core/src/exec/ core/src/engine/ gst-plugin/; do
+        runs $file || { cat "$room/said" >&2; echo "mutants: the tests fail without a fault" >&2; exit 1; }
+    done
     found=0 planted=0
     while IFS='@' read -r file from to; do
         planted=$((planted + 1))
-        cp "core/src/exec/cuda/$file.rs" "$room/before"
-        trap 'cp "$room/before" "core/src/exec/cuda/$file.rs"; rm -rf "$room"' EXIT
-        FROM=$(printf %b "$from") TO=$(printf %b "$to") perl -0pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/ or die "not found\n"' "core/src/exec/cuda/$file.rs"
-        if runs exec::cuda::tests::maps::maps_are; then
+        cp "$file" "$room/before"
+        trap 'cp "$room/before" "$file"; rm -rf "$room"' EXIT
+        FROM=$(printf %b "$from") TO=$(printf %b "$to") perl -0pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/ or die "not found\n"' "$file"
+        if runs "$file"; then
             echo "MISSED $file: $from"
-        elif grep -q '^error' "$room/said"; then
-            if grep -q 'could not compile' "$room/said"; then echo "mutants: does not compile: $from" >&2; exit 1; fi
-            echo "found  $file: $from"
+        elif grep -q 'could not compile' "$room/said"; then
+            echo "mutants: does not compile: $file: $from" >&2
+            exit 1
+        else
+            echo "found  $file: $from  ($(grep -m 1 -oE '^test .*FAILED|panicked at .*' "$room/said" | cut -c 1-70))"
             found=$((found + 1))
         fi
-        cp "$room/before" "core/src/exec/cuda/$file.rs"
+        cp "$room/before" "$file"
     done <<'END'
-maps@turn.after(Lane::Up, &slot.computed)?;@
-maps@turn.after(Lane::Compute, &slot.copied)?;@
-maps@turn.after(Lane::Down, &slot.computed)?;@
-maps@slot.copied.wait()?;@
-maps@let done = slot.copied.wait().and_then(|()| {@let done = Ok(()).and_then(|()| {
-maps@turn.mark(&slot.copied, Lane::Up)?;@turn.mark(&slot.copied, Lane::Compute)?;
-field@let n = [tile.len(), tile.width, to.width, *x];@let n = [tile.len(), tile.width, tile.width, *x];
-field@end <= len@end <= len + 1
+core/src/exec/cuda/maps.rs@turn.after(Lane::Up, &slot.computed)?;@
+core/src/exec/cuda/maps.rs@turn.after(Lane::Compute, &slot.copied)?;@
+core/src/exec/cuda/maps.rs@turn.after(Lane::Down, &slot.computed)?;@
+core/src/exec/cuda/maps.rs@slot.copied.wait()?;@
+core/src/exec/cuda/maps.rs@let done = slot.copied.wait().and_then(|()| {@let done = Ok(()).and_then(|()| {
+core/src/exec/cuda/maps.rs@turn.mark(&slot.copied, Lane::Up)?;@turn.mark(&slot.copied, Lane::Compute)?;
+core/src/exec/cuda/field.rs@let n = [tile.len(), tile.width, to.width, *x];@let n = [tile.len(), tile.width, tile.width, *x];
+core/src/exec/cuda/field.rs@end <= len@end <= len + 1
+core/src/engine/given.rs@part.first * onto.plane@0 * onto.plane
+core/src/engine/given.rs@if way.guided()@if !way.guided()
+core/src/engine/given.rs@way.zoom > 1@way.zoom > 2
+core/src/engine/given.rs@places.iter_mut().zip(&found)@places.iter_mut().zip(found.iter().rev())
+core/src/engine/seen.rs@if way.zoom > 1 { 2 }@if way.zoom > 1 { 0 }
+core/src/engine/seen.rs@div_ceil(2) + 2@div_ceil(2)
+core/src/engine/seen.rs@self.frame == Some(of(frame))@true
+core/src/engine/seen.rs@        self.form = form;@
+core/src/engine/resident.rs@self.era = fresh_era();@
+core/src/engine/resident.rs@pending.check(values)?;@
+core/src/engine/resident.rs@        self.sweep()?;@
+core/src/engine/resident.rs@result + columns * ranges_of(rows[0])@result
+core/src/engine/aboard.rs@origin: (by.origin.0 + first, by.origin.1)@origin: by.origin
+core/src/engine/aboard.rs@.rows(state.before - context, context)@.rows(0, context)
+core/src/engine/aboard.rs@whole(state.number + 1)@whole(state.number)
+core/src/engine/aboard.rs@open.get(row % open.len().max(1))@open.first()
+core/src/engine/aboard.rs@self.layout.sums[row % 2]@self.layout.sums[0]
+gst-plugin/src/upscale/ahead.rs@ && held.front().is_some_and(|h| h.begun)@
+gst-plugin/src/upscale/ahead.rs@if frame.cut && running.stream.begun() > 0@if false
+gst-plugin/src/upscale/ahead.rs@                running.stream.reset();\n            }\n            let@            }\n            let
+gst-plugin/src/upscale/ahead.rs@        lock(&self.held).clear();\n        done@        done
+gst-plugin/src/upscale/ahead.rs@for_each(|h| h.begun = false)@for_each(|h| h.begun = true)
+gst-plugin/src/upscale/ahead.rs@if count != running.stream.begun()@if false
+gst-plugin/src/upscale/compute.rs@(held.options.take().map(|options| (options, held.cut)), held.took)@(None, held.took)
+gst-plugin/src/upscale/compute.rs@took + waited.unwrap_or_default()@took
+gst-plugin/src/upscale/compute.rs@        if cut {\n            running.stream.reset();\n        }@
+gst-plugin/src/upscale/compute.rs@let negotiated = match &held@let negotiated = match &None::<(&Held, Duration)>
 END
     trap 'rm -rf "$room"' EXIT
     echo "$planted faults planted, $((planted - found)) missed"
@@ -64,6 +101,8 @@ END
     exit
 fi
 
+program=$(cargo test --locked -p ssmoesr-core --features cuda --lib --no-run --message-format json |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 cp -r core/src/exec/cuda/kernels "$room/kernels"
 what='no fault'
 for kind in field point; do
