@@ -121,7 +121,7 @@ fn the_commands_work() {
         }
     }
     for made in
-        ["photo_large.png", "large.png", "enlarged/one.png", "piped.png", "mended.png", "out.mp4", "big.ppm"]
+        ["photo_large.png", "large.png", "enlarged/one.png", "piped.png", "close.png", "out.mp4", "big.ppm"]
     {
         assert!(std::fs::metadata(room.join(made)).is_ok_and(|m| m.len() > 100), "{made}");
     }

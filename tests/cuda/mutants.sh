@@ -27,12 +27,16 @@ passes() {
     (cd core && SSMOESR_TEST_EMULATED=1 LD_LIBRARY_PATH=$1 timeout 300 "$program" --include-ignored $(tests_of "$2") >"$room/said" 2>&1)
 }
 
-# Runs what finds faults in the source file $1.
+# Runs what finds faults in the source file $1, the slow tests last.
 runs() {
+    local core=(timeout 900 cargo test --locked -p ssmoesr-core --features cuda --lib --)
     case $1 in
-    core/src/exec/*) cargo test --locked -p ssmoesr-core --features cuda --lib exec::cuda::tests::maps::maps_are ;;
-    core/*) cargo test --locked -p ssmoesr-core --features cuda --lib -- engine::seen engine::tests::{reading,resident,stream} ;;
-    *) timeout 300 cargo test --locked -p ssmoesr-tests --test gst ahead:: ;;
+    core/src/exec/*) "${core[@]}" exec::cuda::tests::maps::maps_are ;;
+    core/*)
+        "${core[@]}" engine::seen engine::tests::{reading,resident} --skip steps_tiles --skip devices_get &&
+            "${core[@]}" engine::tests::resident::steps_tiles
+        ;;
+    *) timeout 900 cargo test --locked -p ssmoesr-tests --test gst ahead:: ;;
     esac >"$room/said" 2>&1
 }
 

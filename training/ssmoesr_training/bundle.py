@@ -30,12 +30,12 @@ run() {
     share=$1
     shift
     python3 -m ssmoesr_training.train --data photos --cache runs/photos.npy --blind 0.45 --halved 0.1 \\
-        --plain 0.04 --warm 100 --minutes "$(awk "BEGIN { print $minutes * $share }")" "$@"
+        --plain 0.06 --warm 100 --minutes "$(awk "BEGIN { print $minutes * $share }")" "$@"
 }
 mkdir -p runs
 run 0.35 --run runs/e4 --init model --loss rms --lr 1e-3 --late-from 0.4 --average 0.9985 "$@"
 run 0.65 --run runs/e1 --stage detail --expert runs/e4 --decoder model --perceptual sqz_notop.mat \\
-    --pd 0.8 --fidelity 0.5 --adversarial 0.05 --consistency 1 --grid 0.2 --lr 5e-4 "$@"
+    --pd 2 --fidelity 0.5 --adversarial 0.015 --consistency 1 --colour 1 --grid 0.2 --lr 5e-4 "$@"
 """
 
 

@@ -170,6 +170,10 @@ class Detail(Trainer):
             # Against the shrunk original, not the input, which may be noisy or blurred.
             gap = (self.shrunk(y) - self.shrunk(hr)).abs().mean()
             total, parts["consistency"] = total + o.consistency * gap, float(gap.detach())
+        if o.colour:
+            # The L1 terms are content with a median: a crop's mean drifts under them.
+            shift = (y - hr).mean((2, 3)).abs().mean()
+            total, parts["colour"] = total + o.colour * shift, float(shift.detach())
         if o.grid:
             spread = grid(y, hr)
             total, parts["grid"] = total + o.grid * spread, float(spread.detach())

@@ -79,11 +79,16 @@ def draw_shapes(draw, rng, size):
 
 
 def plain(rng, size):
-    """[3, size, size], 8 bit: one colour, or a gradient between the colours of four corners.
+    """[3, size, size], 8 bit: colours, gradients or patches of them.
 
     Any colour at all, saturated ones too: a network that saw photographs only gets their
     mean slightly wrong.
     """
+    return (patches if rng.random() < 0.4 else smooth)(rng, size)
+
+
+def smooth(rng, size):
+    """One colour, or a gradient between the colours of four corners."""
     corners = rng.integers(0, 256, (3, 2, 2)).astype(np.float32)
     kind = rng.random()
     if kind < 0.5:
@@ -95,6 +100,16 @@ def plain(rng, size):
     rows = corners[:, :1] * (1 - share[:, None]) + corners[:, 1:] * share[:, None]
     left, right = rows[..., :1], rows[..., 1:]
     return to_bytes(left * (1 - share) + right * share)
+
+
+def patches(rng, size):
+    """Rectangles of saturated colours side by side, their edges sharp."""
+    rows, columns = (
+        np.cumsum(rng.random(size) < 1.0 / rng.integers(24, 96)) for _ in range(2)
+    )
+    shape = (3, rows[-1] + 1, columns[-1] + 1)
+    colours = rng.choice([rng.integers(0, 64), rng.integers(192, 256)], shape)
+    return colours.astype(np.uint8)[:, rows][:, :, columns]
 
 
 def render(rng, fonts, photos=None, size=512):

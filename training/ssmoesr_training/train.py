@@ -56,7 +56,7 @@ def parse(arguments=None):
     add("--text", type=float, default=0.1, help="share of rendered text")
     add("--blind", type=float, default=0.0, help="share of degraded inputs")
     add("--halved", type=float, default=0.0, help="share of inputs enlarged before, as in 8x")
-    add("--plain", type=float, default=0.0, help="share of plain colours and gradients")
+    add("--plain", type=float, default=0.0, help="share of plain colours, gradients and patches")
     add("--ahead", type=int, default=0, help="processes that make batches beside the training")
     add("--ffl", type=float, default=10.0)
     add("--pd", type=float, default=0.0, help="weight of the perceptual distance")
@@ -64,6 +64,7 @@ def parse(arguments=None):
         help="detail stage: norm of the adversarial gradient at the picture over the others'")
     add("--adversary-lr", type=float, default=2e-3, help="detail stage: its learning rate")
     add("--consistency", type=float, default=0.0, help="detail stage: weight of the input's L1")
+    add("--colour", type=float, default=0.0, help="detail stage: weight of the mean colour's error")
     add("--grid", type=float, default=0.0, help="detail stage: weight of the phase spread")
     add("--faithful", type=float, default=0.25,
         help="detail stage: share of the steps that train the decoder on expert 4's own latents")

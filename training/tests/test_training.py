@@ -275,11 +275,11 @@ class Training(unittest.TestCase):
             self.assertTrue(os.path.exists(os.path.join(out, name)), name)
 
     def test_detail_trains_expert_decoder_and_adversary(self):
-        words = "--stage detail --expert {0} --decoder {0} --adversarial 1 --consistency 1 --grid 0.1"
+        words = "--stage detail --expert {0} --decoder {0} --adversarial 1 --consistency 1 --grid 0.1 --colour 1"
         options = self.options("detail", words.format(MODEL) + " --faithful 0")
         run, found = self.steps(detail.Detail, options, 2)
         self.assertEqual(
-            set(found[0]), {"l1", "ffl", "consistency", "grid", "adversary", "gan"}
+            set(found[0]), {"l1", "ffl", "consistency", "colour", "grid", "adversary", "gan"}
         )
         start = trainer.read_start(MODEL, 4)
         for name in ("denoiser.output.weight", "decoder.output.weight"):
@@ -460,10 +460,10 @@ class Picture(unittest.TestCase):
         self.assertTrue(20 <= min(kinds["webp"]) and max(kinds["webp"]) <= 90)
         self.assertTrue(50 <= min(kinds["jpeg"]) and max(kinds["jpeg"]) <= 95)
 
-    def test_plain_pictures_are_colours_and_gradients(self):
+    def test_smooth_pictures_are_colours_and_gradients(self):
         rng, flat, colours = np.random.default_rng(0), 0, []
         for _ in range(40):
-            x = text.plain(rng, 64).astype(int)
+            x = text.smooth(rng, 64).astype(int)
             self.assertEqual(x.shape, (3, 64, 64))
             for axis in (1, 2):  # straight: second differences are roundings only
                 self.assertLessEqual(np.abs(np.diff(x, 2, axis)).max(), 2)
@@ -471,6 +471,19 @@ class Picture(unittest.TestCase):
             colours.append(x[:, 0, 0])
         self.assertTrue(10 < flat < 30, flat)
         self.assertTrue(np.min(colours) < 20 and np.max(colours) > 235)
+
+    def test_patches_are_saturated_and_sharp(self):
+        rng, edges = np.random.default_rng(0), 0
+        for _ in range(20):
+            x = text.patches(rng, 128)
+            self.assertEqual((x.dtype, x.shape), (np.uint8, (3, 128, 128)))
+            for plane in x:
+                self.assertLessEqual(len(np.unique(plane)), 2)
+            self.assertFalse(((x > 63) & (x < 192)).any())
+            edges += int((np.diff(x.astype(int), axis=2) != 0).any(0).sum())
+        self.assertGreater(edges, 0)
+        kinds = {len(np.unique(text.plain(rng, 64))) > 12 for _ in range(40)}
+        self.assertEqual(kinds, {True, False})
 
     def test_halved_inputs_hold_half_the_detail(self):
         hr = np.random.default_rng(0).integers(0, 256, (3, 96, 64), dtype=np.uint8)
